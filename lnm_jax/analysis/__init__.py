@@ -1,0 +1,1 @@
+"""What a trained network's neurons have learned."""

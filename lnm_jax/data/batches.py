@@ -1,0 +1,69 @@
+"""Batches as a pure function of (seed, step): resuming needs the step and nothing else.
+
+Training images are one endless stream, a fresh permutation an epoch, cut into batches. No
+image is dropped at the end of an epoch: a batch may hold the last images of one epoch and the
+first of the next, and each image is seen exactly once an epoch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from lnm_jax.data.dataset import Split
+
+
+def steps_until(epochs: float, images: int, batch_size: int) -> int:
+    """Training steps after which `epochs` passes over `images` are complete."""
+    return math.ceil(epochs * images / batch_size)
+
+
+def permutation(seed: int, epoch: int, images: int) -> np.ndarray:
+    """Order of the images in an epoch, (images,)."""
+    return np.random.default_rng((seed, epoch)).permutation(images)
+
+
+def indices(seed: int, step: int, images: int, batch_size: int) -> np.ndarray:
+    """Images of a training step, (batch_size,), as positions in the split."""
+    stream = np.arange(step * batch_size, (step + 1) * batch_size)
+    epochs = stream // images
+    parts = [
+        permutation(seed, int(epoch), images)[stream[epochs == epoch] % images]
+        for epoch in np.unique(epochs)
+    ]
+    return np.concatenate(parts)
+
+
+def train_batches(split: Split, seed: int, batch_size: int, start: int, stop: int) -> Iterator:
+    """Batches of steps start .. stop - 1, as dicts of host arrays.
+
+    Each has image (B, H, W, C), label (B,) and position (B,), the place in the whole batch,
+    from which augmentation draws its randomness however many devices share the batch.
+    """
+    position = np.arange(batch_size, dtype=np.int32)
+    for step in range(start, stop):
+        chosen = indices(seed, step, len(split.labels), batch_size)
+        yield {
+            "image": split.images[chosen],
+            "label": split.labels[chosen],
+            "position": position,
+        }
+
+
+def eval_batches(split: Split, batch_size: int) -> Iterator:
+    """Every image exactly once, in order; the last batch is padded and masked.
+
+    Each has image (B, H, W, C), label (B,) and mask (B,), 1 for an image and 0 for padding.
+    """
+    images = len(split.labels)
+    for start in range(0, images, batch_size):
+        chosen = np.arange(start, start + batch_size)
+        mask = chosen < images
+        chosen = np.where(mask, chosen, 0)
+        yield {
+            "image": split.images[chosen],
+            "label": split.labels[chosen],
+            "mask": mask.astype(np.float32),
+        }

@@ -1,0 +1,29 @@
+"""Handwritten digits of the UCI repository, as embedded in scikit-learn: no download."""
+
+import numpy as np
+
+from lnm_jax.data.dataset import Dataset, Split
+
+
+def load() -> Dataset:
+    """1,797 images of 8x8x1, grey values 0 to 16, as uint8; a fixed stratified 80/20 split.
+
+    Returns: 1,437 training and 360 test images; every class has the same share in both.
+    References: Alpaydin and Kaynak (1998), Optical Recognition of Handwritten Digits.
+    """
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    images, labels = load_digits(return_X_y=True)
+    images = images.reshape(-1, 8, 8, 1).astype(np.uint8)
+    train_x, test_x, train_y, test_y = train_test_split(
+        images, labels.astype(np.int32), test_size=0.2, stratify=labels, random_state=0
+    )
+    return Dataset(
+        train=Split(train_x, train_y),
+        test=Split(test_x, test_y),
+        num_classes=10,
+        mean=train_x.mean((0, 1, 2), dtype=np.float64).astype(np.float32),
+        std=train_x.std((0, 1, 2), dtype=np.float64).astype(np.float32),
+        split="stratified 80/20, fixed",
+    )

@@ -1,0 +1,1 @@
+"""Training: losses, optimizer, steps, devices, checkpoints, metrics, and the loop."""

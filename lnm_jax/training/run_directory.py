@@ -1,0 +1,80 @@
+"""A run's directory: one configuration, never overwritten by another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+
+from lnm_jax.errors import ConfigError
+from lnm_jax.training import configuration
+
+CONFIG = "config.json"
+SUMMARY = "summary.json"
+
+
+def derived_name(config) -> str:
+    """A name that two runs share only if they compute the same, e.g. "digits-lnm-0-1f3a9c"."""
+    fields = configuration.flatten(config)
+    computed = {key: value for key, value in fields.items() if key not in configuration.PLACES}
+    digest = hashlib.sha256(json.dumps(computed, sort_keys=True).encode()).hexdigest()[:6]
+    return f"{config.data.name}-{config.neuron.kind}-{config.seed}-{digest}"
+
+
+def path_of(config) -> str:
+    """The directory that a configuration runs in."""
+    return os.path.join(config.directory, config.name or derived_name(config))
+
+
+def read_config(directory: str, base):
+    """The configuration of the run in `directory`.
+
+    Raises: ConfigError if there is none.
+    """
+    path = os.path.join(directory, CONFIG)
+    try:
+        with open(path) as file:
+            return configuration.from_json(file.read(), base)
+    except OSError:
+        raise ConfigError(f"{directory}: no run here to resume ({CONFIG} is missing)") from None
+
+
+def check(config) -> None:
+    """Checks that the configuration may use its directory.
+
+    Raises: ConfigError if it holds another configuration, or files that are not a run's.
+    """
+    directory = path_of(config)
+    if not os.path.exists(directory):
+        return
+    if not os.path.isdir(directory):
+        raise ConfigError(f"{directory}: exists and is not a directory")
+    if not os.path.exists(os.path.join(directory, CONFIG)):
+        if os.listdir(directory):
+            raise ConfigError(f"{directory}: exists and is not a run; choose another config.name")
+        return
+    found = configuration.differences(config, read_config(directory, config))
+    if found:
+        raise ConfigError(
+            f"{directory}: holds a run of another configuration ({'; '.join(found)}); "
+            "choose another config.name"
+        )
+
+
+def create(config) -> str:
+    """Makes the directory, writes the configuration if it is new, and returns the path."""
+    directory = path_of(config)
+    os.makedirs(directory, exist_ok=True)
+    if not os.path.exists(os.path.join(directory, CONFIG)):
+        write(directory, CONFIG, configuration.to_json(config))
+    return directory
+
+
+def write(directory: str, name: str, text: str) -> None:
+    """Writes a small file whole or not at all."""
+    path = os.path.join(directory, name)
+    with open(path + ".tmp", "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(path + ".tmp", path)
