@@ -1,6 +1,6 @@
 """Learnable neuron models for deep spiking neural networks, in JAX and Flax."""
 
-from lnm_jax import neurons
+from lnm_jax import layers, models, neurons
+from lnm_jax.version import __version__
 
-__version__ = "0.1.0"
-__all__ = ["neurons"]
+__all__ = ["__version__", "layers", "models", "neurons"]

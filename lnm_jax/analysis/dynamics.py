@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING
 
@@ -63,23 +64,22 @@ def save_picture(run: Run) -> str:
     u = np.linspace(-limit, limit, 241, dtype=np.float32)
     start = drift(neurons.lif(decay=config.neuron.decay), {}, u)
     curves = learned_drifts(run, u)
-    columns = min(4, len(curves))
+    columns = math.ceil(math.sqrt(1.5 * len(curves)))
     rows = -(-len(curves) // columns)
     figure = Figure(figsize=(2.6 * columns, 2.3 * rows + 0.7), layout="constrained")
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axis in axes.flat[len(curves) :]:
         axis.axis("off")
-    for number, (axis, (path, curve)) in enumerate(
-        zip(axes.flat, curves.items(), strict=False), 1
-    ):
+    for number, (axis, (path, curve)) in enumerate(zip(axes.flat, curves.items(), strict=False), 1):
         axis.axhline(0, color="0.8", linewidth=0.8)
         axis.axvline(config.neuron.threshold, color="0.6", linewidth=0.8, linestyle=":")
         axis.plot(u, start, color="0.5", linestyle="--", linewidth=1.2, label="LIF at the start")
         axis.plot(u, curve, color="#1f5fa8", linewidth=1.8, label="learned f(u)")
         axis.set_title(f"{number}  {path}", fontsize=8)
         axis.tick_params(labelsize=7)
-    for axis in axes[-1]:
+    for axis in axes.flat[max(0, len(curves) - columns) : len(curves)]:  # lowest of each column
         axis.set_xlabel("membrane potential u", fontsize=8)
+        axis.tick_params(labelbottom=True)
     for axis in axes[:, 0]:
         axis.set_ylabel("f(u) per timestep", fontsize=8)
     handles, labels = axes.flat[0].get_legend_handles_labels()

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, PRNGKeyArray
+    from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 
 def normalise(image: Array, mean: Array, std: Array) -> Float[Array, "*B H W C"]:
@@ -17,9 +17,9 @@ def normalise(image: Array, mean: Array, std: Array) -> Float[Array, "*B H W C"]
 
 
 def random_crop(
-    key: PRNGKeyArray, image: Float[Array, "H W C"], padding: int
-) -> Float[Array, "H W C"]:
-    """Pads with `padding` zeros on each side and cuts out H x W at a random place."""
+    key: PRNGKeyArray, image: Shaped[Array, "H W C"], padding: int
+) -> Shaped[Array, "H W C"]:
+    """Pads with `padding` black pixels on each side and cuts out H x W at a random place."""
     padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)))
     top, left = jax.random.randint(key, (2,), 0, 2 * padding + 1)
     return jax.lax.dynamic_slice(padded, (top, left, 0), image.shape)

@@ -27,6 +27,8 @@ class Spiking(nn.Module):
         """Spikes for currents; sows "rates": mean spikes per neuron and timestep, (B,)."""
         params = self.param("neuron", self.neuron.init)
         spikes = neurons.run(self.neuron, params, currents)
-        rates = spikes.mean((0, *range(2, spikes.ndim)))  # of each example, so that padding can be masked
+        rates = spikes.mean(
+            (0, *range(2, spikes.ndim))
+        )  # of each example, so that padding can be masked
         self.sow("rates", "rate", rates, reduce_fn=lambda _, new: new)
         return spikes

@@ -46,9 +46,7 @@ class Experiment(NamedTuple):
 
     def steps_until(self, epochs: float) -> int:
         """Training steps after which that many epochs are complete."""
-        return data.steps_until(
-            epochs, len(self.dataset.train.labels), self.config.data.batch_size
-        )
+        return data.steps_until(epochs, len(self.dataset.train.labels), self.config.data.batch_size)
 
     def spiking_layers(self) -> list[str]:
         """Paths of the spiking layers, in the order they run."""
@@ -79,10 +77,9 @@ def build(config) -> Experiment:
     normalise = functools.partial(augment.normalise, mean=dataset.mean, std=dataset.std)
 
     def prepare(key, image):
-        image = normalise(image)
         if config.data.crop_padding:
             image = augment.random_crop(key, image, config.data.crop_padding)
-        return image
+        return normalise(image)
 
     train_step = steps.make_train_step(
         model,
@@ -114,9 +111,7 @@ def evaluate(experiment: Experiment, variables: dict) -> dict:
 
     Returns: {"accuracy", "loss", "rates": {path: spikes per neuron and timestep}}.
     """
-    batches = data.eval_batches(
-        experiment.dataset.test, experiment.config.data.eval_batch_size
-    )
+    batches = data.eval_batches(experiment.dataset.test, experiment.config.data.eval_batch_size)
     sums = [jax.device_get(experiment.eval_step(variables, batch)) for batch in batches]
     total = jax.tree.map(lambda *parts: float(sum(parts)), *sums)
     images = total["count"]

@@ -44,8 +44,7 @@ def schedules(fields, *, steps: int, warmup_steps: int) -> dict[str, optax.Sched
     """
     rates = {"weights": fields.learning_rate, "neurons": fields.neuron_learning_rate}
     return {
-        name: schedule(rate, steps=steps, warmup_steps=warmup_steps)
-        for name, rate in rates.items()
+        name: schedule(rate, steps=steps, warmup_steps=warmup_steps) for name, rate in rates.items()
     }
 
 

@@ -27,16 +27,21 @@ def path_of(config) -> str:
 
 
 def read_config(directory: str, base):
-    """The configuration of the run in `directory`.
+    """The configuration of the run in `directory`, wherever that was moved to.
 
+    Args:
+      directory: of the run.
+      base: a locked configuration that knows every field.
     Raises: ConfigError if there is none.
     """
     path = os.path.join(directory, CONFIG)
     try:
         with open(path) as file:
-            return configuration.from_json(file.read(), base)
+            config = configuration.from_json(file.read(), base)
     except OSError:
         raise ConfigError(f"{directory}: no run here to resume ({CONFIG} is missing)") from None
+    config.directory, config.name = os.path.split(os.path.normpath(directory))
+    return config
 
 
 def check(config) -> None:

@@ -26,9 +26,7 @@ def summarise(run: Run) -> dict:
 
 def write(run: Run) -> None:
     """Writes summary.json into the run's directory."""
-    run_directory.write(
-        run.directory, "summary.json", json.dumps(summarise(run), indent=2) + "\n"
-    )
+    run_directory.write(run.directory, "summary.json", json.dumps(summarise(run), indent=2) + "\n")
 
 
 def as_text(run: Run, pictures: dict[str, str]) -> str:

@@ -1,0 +1,143 @@
+"""The real command: what it leaves, what it refuses, and that a killed run loses nothing."""
+
+import json
+import os
+import pathlib
+import time
+
+import jax
+import numpy as np
+import pytest
+
+import train
+from configs import digits
+from lnm_jax.training import experiment, run_directory
+from lnm_jax.training.checkpoint import Checkpoints
+
+
+def final_state(directory):
+    """The state that a run's last checkpoint holds."""
+    config = run_directory.read_config(str(directory), digits.get_config())
+    with Checkpoints(str(directory / "checkpoints"), keep=2) as checkpoints:
+        return checkpoints.restore(experiment.build(config).init())
+
+
+def finish(process, status=0):
+    out, err = process.communicate(timeout=240)
+    assert process.returncode == status, err
+    return out, err
+
+
+@pytest.mark.xdist_group("command")
+def test_a_killed_run_ends_as_the_undisturbed_one(command, tmp_path):
+    whole = tmp_path / "runs" / "whole"
+    cut = tmp_path / "runs" / "cut"
+    out, _ = finish(command("--config.epochs=4", "--config.name=whole"))
+    assert "mean spike rate" in out
+
+    process = command("--config.epochs=4", "--config.name=cut")
+    deadline = time.monotonic() + 120
+    while not (cut / "checkpoints" / "6").exists():  # N steps of 2N
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    assert not (cut / "summary.json").exists()
+    finish(command("--resume=runs/cut", tiny=False))
+
+    jax.tree.map(np.testing.assert_array_equal, final_state(cut), final_state(whole))
+    assert int(final_state(cut).step) == 12
+    assert (cut / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    names = {"checkpoints", "config.json", "dynamics.png", "metrics.jsonl", "summary.json"}
+    assert {path.name for path in cut.iterdir() if "tfevents" not in path.name} == names
+    assert json.loads((cut / "summary.json").read_text())["epochs"] == 4
+
+
+@pytest.mark.xdist_group("devices")
+def test_eight_devices_give_the_parameters_of_one(command, tmp_path):
+    one = command("--config.epochs=1", "--config.name=one")
+    finish(one)
+    finish(command("--config.epochs=1", "--config.name=eight", devices=8))
+    states = [final_state(tmp_path / "runs" / name) for name in ("one", "eight")]
+    start = experiment.build(digits_like(tmp_path / "runs" / "one")).init()
+    for path, a in jax.tree_util.tree_leaves_with_path(states[0].params):
+        b, first = states[1].params, start.params
+        for key in path:
+            b, first = b[key.key], first[key.key]
+        # Sums in another order, over three steps: rounding of the largest entry.
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(a).max() + 1e-6)
+        if "kernel" in str(path):
+            assert np.abs(np.asarray(a) - first).max() > 1e-3  # it did train
+    # BatchNorm saw the whole batch on every device.
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        states[0].batch_stats,
+        states[1].batch_stats,
+    )
+
+
+def digits_like(directory):
+    return run_directory.read_config(str(directory), digits.get_config())
+
+
+BAD = [
+    (["--config.timestep=3"], "--config.timestep=3: no such field; did you mean timesteps?"),
+    (["--config.neuron.degre=3"], "no such field; did you mean degree?"),
+    (["--config.timesteps=0"], "config.timesteps must be an integer >= 1, got 0"),
+    (["--config.timesteps=four"], "--config.timesteps=four"),
+    (["--config.neuron.degree=0"], "config.neuron.degree must be an integer >= 1, got 0"),
+    (["--config.neuron.kind=lfi"], "config.neuron.kind must be one of lnm, lif; got 'lfi'"),
+    (["--config.neuron.surrogate=box"], "config.neuron.surrogate must be one of rectangle, tri"),
+    (["--config.neuron.bound=hard"], "config.neuron.bound must be one of clip, tanh; got 'hard'"),
+    (["--config.neuron.family=sine"], "config.neuron.family must be one of polynomial; got"),
+    (["--config.model.name=vit"], "config.model.name must be one of resnet_small; got 'vit'"),
+    (["--config.model.widths=4,8,16"], "config.model.blocks must have one entry for each of"),
+    (["--config.data.name=mnist"], "config.data.name must be one of digits; got 'mnist'"),
+    (["--config.optimizer.learning_rate=-0.1"], "learning_rate must be >= 0, got -0.1"),
+    (["--config.optimizer.neuron_learning_rate=nan"], "neuron_learning_rate must be >= 0, got nan"),
+    (["--config.optimizer.warmup_epochs=99"], "warmup_epochs must be at most config.epochs (30)"),
+    (["--config.label_smoothing=1.0"], "config.label_smoothing must be >= 0 and < 1, got 1.0"),
+    (["--config.data.batch_size=0"], "config.data.batch_size must be an integer >= 1, got 0"),
+    (["--config.name=../x"], "config.name must be the name of one directory, got '../x'"),
+    (["--config=configs/none.py"], "configs/none.py"),
+    (["--resume=runs/none"], "runs/none: no run here to resume"),
+    (["--resume=runs/none", "--config.seed=3"], "--resume continues a run with its own"),
+    (["epochs=3"], "epochs=3: not a flag"),
+    (["--epochs=3"], "epochs"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD)
+def test_bad_input_gets_one_line_and_writes_nothing(
+    arguments, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert train.main(["train.py", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert message in err
+    assert err.startswith("train.py: ")
+    assert err.count("\n") == 1
+    assert not out
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.xdist_group("devices")
+def test_a_batch_that_the_devices_do_not_divide_is_refused(command, tmp_path):
+    _, err = finish(command("--config.data.batch_size=12", devices=8), status=2)
+    assert err == ("train.py: config.data.batch_size must be a multiple of the 8 devices, got 12\n")
+    assert not os.listdir(tmp_path)
+
+
+def test_a_run_without_a_checkpoint_is_not_resumed(config, capsys):
+    directory = pathlib.Path(run_directory.create(config))
+    for _ in range(2):  # without, and with an empty directory of checkpoints
+        assert train.main(["train.py", f"--resume={directory}"]) == 2
+        assert "no checkpoint to resume from" in capsys.readouterr().err
+        (directory / "checkpoints").mkdir(exist_ok=True)
+    assert sorted(os.listdir(directory)) == ["checkpoints", "config.json"]
+
+
+def test_help_shows_the_commands(capsys):
+    assert train.main(["train.py", "--help"]) == 0
+    assert "--resume=runs/<name>" in capsys.readouterr().out

@@ -1,0 +1,50 @@
+"""Flax layers: what they own and how they fold time."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lnm_jax import layers, neurons
+
+
+def test_spiking_owns_theta_and_runs_the_neuron():
+    neuron = neurons.lnm(degree=2)
+    layer = layers.Spiking(neuron)
+    currents = jax.random.normal(jax.random.key(1), (3, 2, 4, 4, 5))
+    variables = jax.jit(layer.init)(jax.random.key(0), currents)
+    assert jax.tree.map(jnp.shape, variables["params"]) == {"neuron": {"theta": (2,)}}
+    spikes, sown = layer.apply(variables, currents, mutable=["rates"])
+    wanted = neurons.run(neuron, variables["params"]["neuron"], currents)
+    np.testing.assert_array_equal(spikes, wanted)
+    np.testing.assert_allclose(sown["rates"]["rate"], wanted.mean((0, 2, 3, 4)), rtol=1e-6)
+
+
+def test_a_neuron_without_parameters_adds_none():
+    layer = layers.Spiking(neurons.lif())
+    variables = jax.jit(layer.init)(jax.random.key(0), jnp.zeros((2, 1, 3)))
+    assert not jax.tree.leaves(variables.get("params", {}))
+
+
+def test_folding_time_is_undone_by_unfolding():
+    x = jnp.arange(24.0).reshape(2, 3, 4)
+    assert layers.fold_time(x).shape == (6, 4)
+    np.testing.assert_array_equal(layers.unfold_time(layers.fold_time(x), 2), x)
+
+
+def test_conv_norm_normalises_over_batch_time_and_space():
+    layer = layers.ConvNorm(6, stride=2)
+    x = jax.random.normal(jax.random.key(0), (8, 6, 6, 3)) * 3 + 1
+    variables = jax.jit(partial(layer.init, train=False))(jax.random.key(1), x)
+    y, updates = layer.apply(variables, x, train=True, mutable=["batch_stats"])
+    assert y.shape == (8, 3, 3, 6)
+    np.testing.assert_allclose(y.mean((0, 1, 2)), 0, atol=1e-5)
+    np.testing.assert_allclose(y.var((0, 1, 2)), 1, rtol=1e-3)
+    raw = jax.lax.conv_general_dilated(
+        x, variables["params"]["conv"]["kernel"], (2, 2), [(1, 1), (1, 1)],
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )  # fmt: skip
+    np.testing.assert_allclose(
+        updates["batch_stats"]["norm"]["mean"], 0.1 * raw.mean((0, 1, 2)), rtol=1e-4, atol=1e-5
+    )

@@ -1,0 +1,90 @@
+"""Imports go down only: a room may import the rooms it stands on, and no other."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+# Each room with all that it may import of this project.
+BELOW = {
+    "errors": set(),
+    "version": set(),
+    "neurons": set(),
+    "layers": {"neurons"},
+    "models": {"layers", "neurons"},
+    "data": {"errors"},
+    "training": {"data", "errors", "layers", "models", "neurons"},
+    "analysis": {"data", "errors", "layers", "models", "neurons", "training"},
+}
+# neurons is pure JAX; optional packages are imported inside the functions that use them.
+ALLOWED_AT_TOP = {
+    "neurons": {"jax", "numpy"},
+    "layers": {"jax", "numpy", "flax"},
+    "models": {"jax", "numpy", "flax"},
+    "data": {"jax", "numpy"},
+    "training": {"jax", "numpy", "flax", "optax", "orbax"},
+    "analysis": {"jax", "numpy", "flax"},
+}
+
+
+def imported(node):
+    """Full dotted names that an import statement may bind."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    assert node.level == 0, "imports are absolute"
+    return [f"{node.module}.{alias.name}" for alias in node.names]
+
+
+def room_of(name):
+    parts = name.split(".")
+    return parts[1] if parts[0] == "lnm_jax" and len(parts) > 1 else None
+
+
+def upward(room, source):
+    """Rooms that the source of a module in `room` imports and may not."""
+    nodes = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Import | ast.ImportFrom)]
+    found = {room_of(name) for node in nodes for name in imported(node)}
+    return found - BELOW[room] - {room, None}
+
+
+def test_the_check_finds_an_upward_import():
+    assert upward("neurons", "import jax\nfrom lnm_jax.layers import Spiking") == {"layers"}
+    assert upward("layers", "def f():\n    from lnm_jax import training") == {"training"}
+    assert upward("training", "from lnm_jax import data\nimport lnm_jax.neurons") == set()
+
+
+def modules():
+    for path in sorted((ROOT / "lnm_jax").rglob("*.py")):
+        parts = path.relative_to(ROOT / "lnm_jax").parts
+        if parts != ("__init__.py",):
+            yield parts[0].removesuffix(".py"), path
+
+
+def test_every_room_is_listed():
+    assert {room for room, _ in modules()} == set(BELOW)
+
+
+@pytest.mark.parametrize("room", BELOW)
+def test_imports_go_down_only(room):
+    paths = [path for name, path in modules() if name == room]
+    assert paths
+    for path in paths:
+        assert not upward(room, path.read_text()), path
+
+
+@pytest.mark.parametrize("room", ALLOWED_AT_TOP)
+def test_optional_packages_are_imported_where_they_are_used(room):
+    import sys
+
+    own = ALLOWED_AT_TOP[room] | {"lnm_jax"} | set(sys.stdlib_module_names)
+    for path in (path for name, path in modules() if name == room):
+        for node in ast.parse(path.read_text()).body:  # statements of the module itself
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                assert {name.split(".")[0] for name in imported(node)} <= own, path
+
+
+def test_files_are_short():
+    for _, path in modules():
+        assert len(path.read_text().splitlines()) <= 300, path
+    assert len((ROOT / "train.py").read_text().splitlines()) <= 80

@@ -1,0 +1,239 @@
+"""Training: groups, steps, metrics and the run directory, in this process."""
+
+import json
+import os
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import base
+from lnm_jax import neurons
+from lnm_jax.errors import ConfigError
+from lnm_jax.training import (
+    configuration,
+    experiment,
+    loop,
+    losses,
+    metrics,
+    optimizer,
+    run_directory,
+    summary,
+)
+from lnm_jax.training.checkpoint import Checkpoints
+
+
+def flat(tree):
+    return {jax.tree_util.keystr(path): x for path, x in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+@pytest.fixture(scope="module")
+def params():
+    leaf = jnp.array([1.0, -2.0])
+    return {
+        "stem": {"conv": {"kernel": leaf}, "norm": {"scale": leaf, "bias": leaf}},
+        "spike": {"neuron": {"theta": leaf}},
+        "classifier": {"kernel": leaf, "bias": leaf},
+    }
+
+
+def test_every_parameter_is_in_exactly_one_group(params):
+    groups = flat(optimizer.label(params))
+    assert set(groups) == set(flat(params))
+    assert [path for path, group in groups.items() if group == "neurons"] == [
+        "['spike']['neuron']['theta']"
+    ]
+
+
+def first_update(params, **fields):
+    """What one step from zero gradients and then from unit gradients adds to the parameters."""
+    config = base.get_config().optimizer
+    config.update(fields)
+    rates = optimizer.schedules(config, steps=10, warmup_steps=0)
+    sgd = optimizer.make_optimizer(config, rates)
+    zero, one = jax.tree.map(jnp.zeros_like, params), jax.tree.map(jnp.ones_like, params)
+    start = sgd.init(params)
+    return flat(sgd.update(zero, start, params)[0]), flat(sgd.update(one, start, params)[0])
+
+
+def test_each_group_has_its_own_learning_rate(params):
+    _, moved = first_update(params, learning_rate=0.2, neuron_learning_rate=0.03, weight_decay=0.0)
+    for path, update in moved.items():
+        np.testing.assert_allclose(update, -0.03 if "neuron" in path else -0.2, rtol=1e-6)
+
+
+def test_weight_decay_acts_on_kernels_alone(params):
+    decayed, _ = first_update(params, learning_rate=0.1, weight_decay=0.5)
+    for path, update in decayed.items():
+        wanted = -0.1 * 0.5 * flat(params)[path] if "kernel" in path else 0
+        np.testing.assert_allclose(update, wanted, rtol=1e-6)
+    decayed, _ = first_update(params, neuron_learning_rate=0.1, neuron_weight_decay=0.5)
+    np.testing.assert_allclose(decayed["['spike']['neuron']['theta']"], [-0.05, 0.1], rtol=1e-6)
+
+
+def test_the_schedule_warms_up_and_ends_at_zero():
+    rate = optimizer.schedule(0.4, steps=12, warmup_steps=2)
+    np.testing.assert_allclose([rate(0), rate(1), rate(2)], [0, 0.2, 0.4], rtol=1e-6)
+    np.testing.assert_allclose([rate(7), rate(12)], [0.2, 0], atol=1e-7)  # half way, end
+    assert optimizer.schedule(0.4, steps=12, warmup_steps=0)(0) == pytest.approx(0.4)
+
+
+def test_cross_entropy_equals_its_definition():
+    logits = np.random.default_rng(0).normal(size=(4, 5))
+    labels = np.array([0, 4, 2, 2])
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    target = np.full((4, 5), 0.1 / 5)
+    target[np.arange(4), labels] += 0.9
+    np.testing.assert_allclose(
+        losses.cross_entropy(jnp.asarray(logits), labels, 0.1), -(target * log_p).sum(-1), rtol=1e-5
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A trained tiny run, shared: tests only read it."""
+    from conftest import TINY
+
+    from configs import digits
+
+    config = digits.get_config()
+    config.directory, config.name = str(tmp_path_factory.mktemp("runs")), "shared"
+    config.update_from_flattened_dict(TINY)
+    return loop.train(config)
+
+
+def test_a_run_leaves_its_files_and_numbers(run):
+    names = os.listdir(run.directory)
+    assert {"config.json", "metrics.jsonl", "checkpoints"} <= set(names)
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    config = json.loads(pathlib.Path(run.directory, "config.json").read_text())
+    assert config["neuron"]["kind"] == "lnm"
+    splits = [(record["step"], record["split"]) for record in run.records]
+    assert splits == [(2, "train"), (3, "test"), (4, "train"), (6, "train"), (6, "test")]
+    facts = summary.summarise(run)
+    assert list(facts["rates"]) == run.experiment.spiking_layers()
+    assert all(0 < rate < 1 for rate in facts["rates"].values())
+    assert facts["accuracy_best"] >= facts["accuracy_last"] > 0
+
+
+def test_theta_is_learned_and_starts_as_lif(run):
+    start = flat(run.experiment.init().params)
+    end = flat(run.state.params)
+    thetas = [path for path in start if "theta" in path]
+    assert len(thetas) == 3
+    for path in thetas:
+        np.testing.assert_array_equal(start[path], np.float32([-0.75, 0, 0]))
+        assert not np.array_equal(start[path], end[path])
+
+
+def test_evaluation_does_not_depend_on_the_batch_size(run):
+    results = []
+    for size in (360, 7):
+        config = run.experiment.config.copy_and_resolve_references()
+        config.data.eval_batch_size = size
+        results.append(experiment.evaluate(experiment.build(config), run.state.variables))
+    assert results[0]["accuracy"] == results[1]["accuracy"] == run.records[-1]["accuracy"]
+    np.testing.assert_allclose(results[0]["loss"], results[1]["loss"], rtol=1e-5)
+    for path, rate in results[0]["rates"].items():
+        assert rate == pytest.approx(results[1]["rates"][path], rel=1e-5)
+
+
+def test_the_logged_window_is_the_mean_of_its_steps(run):
+    import lnm_jax.data as data
+    from lnm_jax.training import parallel
+
+    this = run.experiment
+    state = parallel.replicate(this.init())
+    seen = []
+    for batch in data.train_batches(this.dataset.train, 0, 480, 0, 4):
+        state, step_metrics = this.train_step(state, batch)
+        seen.append(float(step_metrics["loss"]))
+    logged = [record["loss"] for record in run.records if record["split"] == "train"]
+    np.testing.assert_allclose([np.mean(seen[:2]), np.mean(seen[2:4])], logged[:2], rtol=1e-6)
+
+
+def test_checkpoints_restore_the_last_state_exactly(run):
+    with Checkpoints(os.path.join(run.directory, "checkpoints"), keep=2) as checkpoints:
+        restored = checkpoints.restore(run.experiment.init())
+        assert checkpoints.latest == 6
+        assert checkpoints.best in (3, 6)
+    jax.tree.map(np.testing.assert_array_equal, restored, jax.device_get(run.state))
+
+
+def test_a_finished_run_is_read_and_not_trained_again(run):
+    again = loop.train(run.experiment.config)
+    assert again.images_per_second is None
+    assert again.records == run.records
+    jax.tree.map(np.testing.assert_array_equal, again.state, run.state)
+
+
+def test_the_summary_on_the_screen_has_what_was_measured(run):
+    text = summary.as_text(run, {"dynamics": "dynamics.png"})
+    facts = summary.summarise(run)
+    for piece in (
+        f"last {facts['accuracy_last']:.2f} %",
+        f"best {facts['accuracy_best']:.2f} %",
+        "stage_1_block_1/spike_2",
+        "images/s",
+        run.directory,
+        "dynamics.png",
+        "360 test images",
+    ):
+        assert piece in text
+
+
+def test_records_after_the_restored_step_are_written_again(tmp_path):
+    with metrics.Writer(str(tmp_path), step=0) as writer:
+        for step in (1, 2, 3):
+            writer.write({"step": step, "split": "train", "loss": step / 3})
+    path = tmp_path / metrics.FILE
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"step": 4, "spl')  # killed while it wrote
+    assert [record["step"] for record in metrics.read(str(tmp_path))] == [1, 2, 3]
+    with metrics.Writer(str(tmp_path), step=1) as writer:
+        for step in (2, 3):
+            writer.write({"step": step, "split": "train", "loss": step / 3})
+    assert path.read_bytes() == whole
+
+
+def test_every_field_has_a_rule():
+    fields = configuration.flatten(base.get_config())
+    own = {f"neuron.{name}" for kind in neurons.NEURONS for name in neurons.fields(kind)}
+    assert set(fields) == set(configuration.RULES) | own | {"neuron.kind"}
+
+
+def test_a_configuration_survives_its_file(config):
+    text = configuration.to_json(config)
+    again = configuration.from_json(text, base.get_config())
+    assert configuration.flatten(again) == configuration.flatten(config)
+    assert neurons.build(**again.neuron)
+    with pytest.raises(ConfigError, match="timestep"):
+        configuration.from_json('{"timestep": 3}', base.get_config())
+
+
+def test_derived_names_differ_where_results_may(config):
+    config.name = ""
+    name = run_directory.derived_name(config)
+    assert name.startswith("digits-lnm-0-")
+    config.progress = True
+    assert run_directory.derived_name(config) == name
+    config.optimizer.learning_rate = 0.07
+    assert run_directory.derived_name(config) != name
+
+
+def test_another_configuration_never_enters_a_run_directory(run):
+    config = run.experiment.config.copy_and_resolve_references()
+    config.neuron.kind = "lif"
+    with pytest.raises(ConfigError, match=r"another configuration \(neuron.kind: 'lnm', not 'lif'"):
+        loop.train(config)
+
+
+def test_a_foreign_directory_is_left_alone(config):
+    os.mkdir(run_directory.path_of(config))
+    with open(os.path.join(run_directory.path_of(config), "thesis.tex"), "w") as file:
+        file.write("important")
+    with pytest.raises(ConfigError, match="is not a run"):
+        loop.train(config)
+    assert os.listdir(run_directory.path_of(config)) == ["thesis.tex"]
