@@ -9,7 +9,7 @@ from configs import base
 def get_config():
     """The default experiment: learned neurons on real data in about a minute and a half."""
     config = base.get_config()
-    config.epochs = 30
+    config.epochs = 45
     config.model.stem = 24
     config.model.widths = (24, 48)
     config.model.blocks = (1, 1)

@@ -96,7 +96,7 @@ BAD = [
     (["--config.data.name=mnist"], "config.data.name must be one of digits; got 'mnist'"),
     (["--config.optimizer.learning_rate=-0.1"], "learning_rate must be >= 0, got -0.1"),
     (["--config.optimizer.neuron_learning_rate=nan"], "neuron_learning_rate must be >= 0, got nan"),
-    (["--config.optimizer.warmup_epochs=99"], "warmup_epochs must be at most config.epochs (30)"),
+    (["--config.optimizer.warmup_epochs=99"], "warmup_epochs must be at most config.epochs (45)"),
     (["--config.label_smoothing=1.0"], "config.label_smoothing must be >= 0 and < 1, got 1.0"),
     (["--config.data.batch_size=0"], "config.data.batch_size must be an integer >= 1, got 0"),
     (["--config.name=../x"], "config.name must be the name of one directory, got '../x'"),
