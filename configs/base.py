@@ -19,18 +19,38 @@ def get_config() -> ConfigDict:
     config.progress = True  # progress bar on the terminal
 
     config.neuron = ConfigDict()
-    config.neuron.kind = "lnm"  # lnm, lif; fields that a kind does not have are not used
-    config.neuron.degree = 3  # N of the polynomial
-    config.neuron.family = "polynomial"  # of the learned drift
-    config.neuron.bound = "clip"  # on the argument of f: clip, tanh
-    config.neuron.clip = 1.0  # limit of the clip bound
-    config.neuron.decay = 0.25  # share of the potential kept per timestep (lnm: initially)
+    # lnm, lnm_two_variable, if, lif, plif, qif, eif, adex; a kind uses the fields it has.
+    config.neuron.kind = "lnm"
+    config.neuron.degree = 3  # lnm: N of the polynomial
+    config.neuron.family = "polynomial"  # lnm: polynomial, chebyshev, spline, mlp
+    config.neuron.knots = 7  # lnm: of the spline
+    config.neuron.hidden = 8  # lnm: width of the mlp
+    config.neuron.bound = "clip"  # lnm: on the argument of f: clip, tanh, linear, none
+    config.neuron.clip = 1.0  # limit of the bound; qif, eif, adex: of the argument of f
+    config.neuron.update = "sum"  # lnm: sum (Eq. 10), fold (Eq. 16)
+    config.neuron.decay = 0.25  # share of the potential kept per timestep (learned: initially)
+    config.neuron.decay_input = True  # plif: scale the current by the learned rate as well
+    config.neuron.w_decay = 0.9  # lnm_two_variable: share of w kept per timestep, initially
+    config.neuron.w_gain = 0.1  # lnm_two_variable: share of v that enters w, initially
+    config.neuron.a_0 = 0.75  # qif: curvature, per timestep and unit of potential
+    config.neuron.v_c = 0.25  # qif: critical potential
+    config.neuron.delta_t = 0.1  # eif, adex: sharpness of the onset, in units of the potential
+    config.neuron.v_t = 0.2  # eif, adex: rheobase threshold
+    config.neuron.a = 0.05  # adex: subthreshold adaptation, current per potential
+    config.neuron.b = 0.1  # adex: jump of the adaptation at a spike, in units of the current
+    config.neuron.tau_w = 5.0  # adex: time constant of the adaptation, in timesteps
     config.neuron.threshold = 0.5  # v_th, in units of the input current
-    config.neuron.surrogate = "rectangle"  # rectangle, triangle
+    # rectangle, triangle, sigmoid, arctan, fast_sigmoid, piecewise_quadratic
+    config.neuron.surrogate = "rectangle"
     config.neuron.width = 1.0  # of the surrogate, in units of the potential
-    config.neuron.reset = "hard"  # after a spike: hard
+    config.neuron.reset = "hard"  # after a spike: hard, soft
     config.neuron.v_reset = 0.0  # potential at the start and after a hard reset
-    config.neuron.gate_gradient = False  # gradient through the reset gate (Eq. 4)
+    config.neuron.gate_gradient = False  # gradient through the reset's gate
+
+    config.spiking = ConfigDict()
+    config.spiking.scope = "layer"  # one set of neuron parameters a layer, or a channel
+    config.spiking.window = 0.0  # surrogate width in deviations of v_in; 0: neuron.width
+    config.spiking.backend = "auto"  # scan, fused, auto
 
     config.model = ConfigDict()
     config.model.name = "resnet_small"

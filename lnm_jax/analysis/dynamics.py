@@ -20,35 +20,23 @@ if TYPE_CHECKING:
 PICTURE = "dynamics.png"
 
 
-def drift(neuron: neurons.Neuron, params, u: Float[Array, "N"]) -> Float[Array, "N"]:
-    """f(u) of any one-variable neuron, measured: the change of u in a step, less the current.
+def learned_drifts(run: Run, u: Float[Array, "N"]) -> dict[str, np.ndarray]:
+    """f(u) of every spiking layer of a run, by path, in the order the layers run.
 
-    Args:
-      neuron: its state must be one array, the membrane potential.
-      params: as made by `neuron.init`.
-      u: potentials.
-    Returns: f(u), per timestep (Eq. 10).
-    Raises: ValueError for a neuron of several variables, or one that spikes at any current.
+    Each is (N,), or (N, C) where every channel has a neuron of its own.
     """
     u = jnp.asarray(u)
-    if jax.tree.structure(neuron.reset(u.shape, u.dtype)) != jax.tree.structure(u):
-        raise ValueError("drift needs a neuron whose state is one array, the membrane potential")
-    # A spike would hide the potential behind the reset: push the neuron below threshold.
-    for inhibition in (0.0, 4.0, 64.0, 1024.0):
-        after, spikes = neuron.step(params, u, jnp.full_like(u, -inhibition))
-        if not spikes.any():
-            return after - u + inhibition
-    raise ValueError("the neuron spikes under a current of -1024")
-
-
-def learned_drifts(run: Run, u: Float[Array, "N"]) -> dict[str, np.ndarray]:
-    """f(u) of every spiking layer of a run, by path, in the order the layers run."""
     curves = {}
     for path in run.experiment.spiking_layers():
         params = run.state.params
         for name in (*path.split("/"), "neuron"):
             params = params.get(name, {})
-        curves[path] = np.asarray(drift(run.experiment.neuron, params, u))
+        leaves = jax.tree.leaves(params)
+        if run.experiment.config.spiking.scope == "channel" and leaves:
+            potentials = jnp.broadcast_to(u[:, None], (len(u), leaves[0].shape[-1]))
+        else:
+            potentials = u
+        curves[path] = np.asarray(neurons.drift_of(run.experiment.neuron, params, potentials))
     return curves
 
 
@@ -62,7 +50,7 @@ def save_picture(run: Run) -> str:
     config = run.experiment.config
     limit = max(1.0, config.neuron.threshold) * 1.2
     u = np.linspace(-limit, limit, 241, dtype=np.float32)
-    start = drift(neurons.lif(decay=config.neuron.decay), {}, u)
+    start = neurons.drift_of(neurons.lif(decay=config.neuron.decay), {}, u)
     curves = learned_drifts(run, u)
     columns = math.ceil(math.sqrt(1.5 * len(curves)))
     rows = -(-len(curves) // columns)
@@ -74,6 +62,9 @@ def save_picture(run: Run) -> str:
         axis.axhline(0, color="0.8", linewidth=0.8)
         axis.axvline(config.neuron.threshold, color="0.6", linewidth=0.8, linestyle=":")
         axis.plot(u, start, color="0.5", linestyle="--", linewidth=1.2, label="LIF at the start")
+        if curve.ndim == 2:
+            axis.plot(u, curve, color="#1f5fa8", linewidth=0.5, alpha=0.4)
+            curve = curve.mean(1)
         axis.plot(u, curve, color="#1f5fa8", linewidth=1.8, label="learned f(u)")
         axis.set_title(f"{number}  {path}", fontsize=8)
         axis.tick_params(labelsize=7)

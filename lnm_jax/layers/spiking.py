@@ -5,30 +5,71 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 
 from lnm_jax import neurons
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
+SCOPES = ("layer", "channel")
+
 
 class Spiking(nn.Module):
-    """Runs a neuron over the leading time axis, one set of neuron parameters a layer.
+    """Runs a neuron over the leading time axis.
 
     Attributes:
       neuron: the triple. Its parameters live under this layer's path as "neuron", so that the
         optimizer can tell them from weights.
+      scope: one set of neuron parameters a "layer" (the paper's), or one a "channel".
+      window: 0 leaves the surrogate's width to the neuron. Above 0, the width follows the
+        neuron: it is `window` times the running standard deviation of v_in, which a
+        one-variable neuron's training keeps in "batch_stats" (the limit that the paper's
+        section 6 names last; Lian et al. 2023 derive such a width for LIF).
+      momentum: share of the running deviation kept at each training step.
+      axis_name: device axis that the deviation is averaged over, or None.
+      backend: of `neurons.run`.
     """
 
     neuron: neurons.Neuron
+    scope: str = "layer"
+    window: float = 0.0
+    momentum: float = 0.9
+    axis_name: str | None = None
+    backend: str = "auto"
 
     @nn.compact
-    def __call__(self, currents: Float[Array, "T *B C"]) -> Float[Array, "T *B C"]:
+    def __call__(
+        self, currents: Float[Array, "T *B C"], *, train: bool = False
+    ) -> Float[Array, "T *B C"]:
         """Spikes for currents; sows "rates": mean spikes per neuron and timestep, (B,)."""
-        params = self.param("neuron", self.neuron.init)
-        spikes = neurons.run(self.neuron, params, currents)
-        rates = spikes.mean(
-            (0, *range(2, spikes.ndim))
-        )  # of each example, so that padding can be masked
+        neuron = self.neuron
+        if self.scope == "channel":
+            neuron = neurons.per_channel(neuron, currents.shape[-1])
+        params = self.param("neuron", neuron.init)
+        if self.window:
+            params = {**params, "width": self._width(neuron, params, currents, train)}
+        spikes = neurons.run(neuron, params, currents, backend=self.backend)
+        # A rate of each example, so that padding can be masked.
+        rates = spikes.mean((0, *range(2, spikes.ndim)), dtype=jnp.float32)
         self.sow("rates", "rate", rates, reduce_fn=lambda _, new: new)
         return spikes
+
+    def _width(self, neuron, params, currents, train):
+        """The surrogate's width, a constant of the step; training updates the deviation."""
+        # Until the first step: as if v_in were spread evenly over [-1, 1].
+        deviation = self.variable("batch_stats", "deviation", lambda: jnp.float32(3**-0.5))
+        if train and not self.is_initializing():
+            fixed = jax.lax.stop_gradient((params, currents))
+            states, _ = neurons.trace(neuron, *fixed)
+            v_in = neurons.before_firing(neuron, fixed[0], states, fixed[1])
+            moments = jnp.stack([v_in.mean(), (v_in * v_in).mean()])
+            if self.axis_name is not None:
+                moments = jax.lax.pmean(moments, self.axis_name)
+            new = jnp.sqrt(jnp.maximum(moments[1] - moments[0] ** 2, 1e-6))
+            deviation.value = self.momentum * deviation.value + (1 - self.momentum) * new
+        width = jax.lax.stop_gradient(self.window * deviation.value)
+        if self.scope == "channel":  # like every parameter of such a neuron
+            width = jnp.broadcast_to(width, currents.shape[-1:])
+        return width

@@ -19,16 +19,16 @@ class BasicBlock(nn.Module):
     """conv-BN-spike-conv-BN, add the shortcut, spike: shortcuts carry currents.
 
     Attributes:
-      neuron: for both spiking layers.
       features: channels.
       stride: of the first convolution and the shortcut.
       conv_norm: factory of the block's `ConvNorm` layers.
+      spiking: factory of its `Spiking` layers.
     """
 
-    neuron: Neuron
     features: int
     stride: int
     conv_norm: functools.partial
+    spiking: functools.partial
 
     @nn.compact
     def __call__(self, spikes: Float[Array, "T B H W C"], *, train: bool):
@@ -41,9 +41,10 @@ class BasicBlock(nn.Module):
                 x, train=train
             )
         x = self.conv_norm(self.features, 3, self.stride, name="conv_1")(x, train=train)
-        x = Spiking(self.neuron, name="spike_1")(unfold_time(x, timesteps))
+        x = self.spiking(name="spike_1")(unfold_time(x, timesteps), train=train)
         x = self.conv_norm(self.features, 3, 1, name="conv_2")(fold_time(x), train=train)
-        return Spiking(self.neuron, name="spike_2")(unfold_time(x + shortcut, timesteps))
+        x = unfold_time(x + shortcut, timesteps)
+        return self.spiking(name="spike_2")(x, train=train)
 
 
 class SpikingResNet(nn.Module):
@@ -51,6 +52,7 @@ class SpikingResNet(nn.Module):
 
     Attributes:
       neuron: for every spiking layer; each layer has parameters of its own.
+      scope, window, backend: of every spiking layer, see `Spiking`.
       num_classes: outputs.
       timesteps: T for static images; event input brings its own.
       stem: channels of the 3x3 stem.
@@ -68,6 +70,9 @@ class SpikingResNet(nn.Module):
     widths: tuple[int, ...]
     blocks: tuple[int, ...]
     head: int = 0
+    scope: str = "layer"
+    window: float = 0.0
+    backend: str = "auto"
     axis_name: str | None = None
     momentum: float = 0.9
     epsilon: float = 1e-5
@@ -86,6 +91,15 @@ class SpikingResNet(nn.Module):
         conv_norm = functools.partial(
             ConvNorm, momentum=self.momentum, epsilon=self.epsilon, axis_name=self.axis_name
         )
+        spiking = functools.partial(
+            Spiking,
+            self.neuron,
+            scope=self.scope,
+            window=self.window,
+            momentum=self.momentum,
+            axis_name=self.axis_name,
+            backend=self.backend,
+        )
         stem = conv_norm(self.stem, 3, 1, name="stem")
         if x.ndim == 4:
             # The same image at every timestep gives the same current: convolve it once.
@@ -98,14 +112,13 @@ class SpikingResNet(nn.Module):
             raise ValueError(
                 f"input must be images (B, H, W, C) or frames (T, B, H, W, C), got shape {x.shape}"
             )
-        x = Spiking(self.neuron, name="stem_spike")(x)
+        x = spiking(name="stem_spike")(x, train=train)
         for stage, (width, count) in enumerate(zip(self.widths, self.blocks, strict=True), 1):
             for block in range(1, count + 1):
                 stride = 2 if stage > 1 and block == 1 else 1
-                x = BasicBlock(
-                    self.neuron, width, stride, conv_norm, name=f"stage_{stage}_block_{block}"
-                )(x, train=train)
+                name = f"stage_{stage}_block_{block}"
+                x = BasicBlock(width, stride, conv_norm, spiking, name=name)(x, train=train)
         x = x.mean((2, 3))
         if self.head:
-            x = Spiking(self.neuron, name="head_spike")(nn.Dense(self.head, name="head")(x))
+            x = spiking(name="head_spike")(nn.Dense(self.head, name="head")(x), train=train)
         return nn.Dense(self.num_classes, name="classifier")(x).mean(0)

@@ -5,11 +5,32 @@ params = neuron.init(jax.random.key(0))
 spikes = neurons.run(neuron, params, currents)  # (T, ...) -> (T, ...)
 """
 
+from lnm_jax.neurons.backends import BACKENDS, run
 from lnm_jax.neurons.bounding import BOUNDS
 from lnm_jax.neurons.drift import FAMILIES, polynomial
-from lnm_jax.neurons.factories import NEURONS, build, fields, lif, lnm
-from lnm_jax.neurons.neuron import Drift, Neuron, integrate_and_fire
-from lnm_jax.neurons.over_time import BACKENDS, run, trace
+from lnm_jax.neurons.dynamics import drift_of, f_i_curve, fit_degree, fixed_points, spike_changes
+from lnm_jax.neurons.factories import (
+    NEURONS,
+    adex,
+    build,
+    eif,
+    fields,
+    if_,
+    lif,
+    lnm,
+    lnm_two_variable,
+    plif,
+    qif,
+)
+from lnm_jax.neurons.neuron import (
+    Drift,
+    Firing,
+    Neuron,
+    integrate_and_fire,
+    one_variable,
+    per_channel,
+)
+from lnm_jax.neurons.over_time import before_firing, trace
 from lnm_jax.neurons.reset import RESETS
 from lnm_jax.neurons.surrogate import SURROGATES, with_derivative
 
@@ -21,14 +42,29 @@ __all__ = [
     "RESETS",
     "SURROGATES",
     "Drift",
+    "Firing",
     "Neuron",
+    "adex",
+    "before_firing",
     "build",
+    "drift_of",
+    "eif",
+    "f_i_curve",
     "fields",
+    "fit_degree",
+    "fixed_points",
+    "if_",
     "integrate_and_fire",
     "lif",
     "lnm",
+    "lnm_two_variable",
+    "one_variable",
+    "per_channel",
+    "plif",
     "polynomial",
+    "qif",
     "run",
+    "spike_changes",
     "trace",
     "with_derivative",
 ]

@@ -1,14 +1,17 @@
-"""Drift families f(u) of 4.2.1. Each has f(0) = 0 and starts as the LIF line -(1 - decay) u.
+"""Learned drift families f(u) of 4.2.1, each with f(0) = 0 and the LIF line at the start.
 
 Parameters lie along leading axes and are used one scalar at a time, so that a leaf may carry
-trailing axes (one set a channel) that broadcast against u.
+a trailing channel axis that broadcasts against u. A factory takes the same arguments in every
+family: the bound, its limit, degree, knots, hidden and decay, of which it uses its own.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import jax
 import jax.numpy as jnp
 
 from lnm_jax.neurons.checks import whole
@@ -35,34 +38,150 @@ def polynomial(theta: Float[Array, "N"], u: Float[Array, "..."]) -> Float[Array,
     return f * u
 
 
-def linear(decay: float) -> Drift:
-    """The fixed LIF line f(u) = -(1 - decay) u (Algorithm 2; decay is the factor kept)."""
-    slope = decay - 1
-    return Drift(lambda key: {}, lambda params, u: slope * u)
-
-
-def learned_polynomial(bound: Callable, *, degree: int, decay: float) -> Drift:
-    """Polynomial drift of the bounded potential, theta started as LIF: (decay - 1, 0, ..., 0).
+def chebyshev(
+    theta: Float[Array, "N"], u: Float[Array, "..."], limit: float = 1.0
+) -> Float[Array, "..."]:
+    """Drift f(u) = sum_k theta_k (T_k(u / limit) - T_k(0)), k = 1..N, by Clenshaw's recurrence.
 
     Args:
-      bound: applied to the potential before f; see `bounding`.
+      theta: (N,) coefficients of T_1 .. T_N, per timestep (Hale 2015).
+      u: potential in [-limit, limit], the interval that the polynomials are scaled to.
+    Returns: f(u), shaped like u.
+    """
+
+    def clenshaw(x):
+        b1, b2 = jnp.zeros_like(x), jnp.zeros_like(x)
+        for k in reversed(range(theta.shape[0])):
+            b1, b2 = theta[k] + 2 * x * b1 - b2, b1
+        return x * b1 - b2
+
+    # At 0 every product is exactly 0, so that the difference is exactly 0 there.
+    return clenshaw(u / limit) - clenshaw(jnp.zeros((), u.dtype))
+
+
+def spline(
+    theta: Float[Array, "K"], u: Float[Array, "..."], limit: float = 1.0
+) -> Float[Array, "..."]:
+    """Cubic spline g(u) = sum_j theta_j (B_j(u) - B_j(0)), knots uniform over [-limit, limit].
+
+    B_j are cardinal cubic B-splines (Schumaker 2007): C2 at the knots and local, each summand a
+    few products and no table look-up.
+
+    Args:
+      theta: (knots + 2,) weights of the B-splines, the outer two centred beyond the interval.
+      u: potential.
+    Returns: g(u), shaped like u.
+    """
+    spacing = 2 * limit / (theta.shape[0] - 3)
+
+    def basis(x, j):
+        s = jnp.abs((x + limit) / spacing + 1 - j)  # distance to the centre in spacings
+        outer, inner = jnp.maximum(2 - s, 0), jnp.maximum(1 - s, 0)
+        return (outer * outer * outer - 4 * inner * inner * inner) / 6
+
+    zero = jnp.zeros((), u.dtype)
+    return sum(theta[j] * (basis(u, j) - basis(zero, j)) for j in range(theta.shape[0]))
+
+
+def mlp(params: dict, u: Float[Array, "..."]) -> Float[Array, "..."]:
+    """g(u) = sum_k out_k (a(in_k u + bias_k) - a(bias_k)), a(x) = x / (1 + |x|), k = 1..hidden.
+
+    Softsign, as its value at 0 is the same to the bit in every vector width: g(0) = 0 exactly.
+
+    Args:
+      params: "in", "bias" and "out", (hidden,) each.
+      u: potential.
+    Returns: g(u), shaped like u.
+    """
+    soft_sign = jax.nn.soft_sign
+    weights = zip(params["in"], params["bias"], params["out"], strict=True)
+    return sum(out * (soft_sign(w * u + b) - soft_sign(b)) for w, b, out in weights)
+
+
+def _check_length(name: str, leaf: Array, length: int) -> None:
+    if leaf.shape[:1] != (length,):
+        raise ValueError(f"{name} must have {length} entries, got shape {leaf.shape}")
+
+
+def learned_polynomial(bound: Callable, *, degree: int, decay: float, **_) -> Drift:
+    """`polynomial` of the bounded potential, theta started as (decay - 1, 0, ..., 0).
+
+    Args:
+      bound: see `bounding`.
       degree: N >= 1.
-      decay: factor of the potential kept per timestep at initialisation.
+      decay: share of the potential kept per timestep at initialisation.
     Raises: ValueError if degree < 1.
     """
     whole("degree", degree, 1)
 
-    def init(key):
-        del key  # the initialisation is LIF, whatever the key
-        return {"theta": jnp.zeros(degree).at[0].set(decay - 1)}
+    def apply(params, u):
+        _check_length("theta", params["theta"], degree)
+        return bound(lambda u: polynomial(params["theta"], u))(u)
+
+    return Drift(lambda key: {"theta": jnp.zeros(degree).at[0].set(decay - 1)}, apply)
+
+
+def learned_chebyshev(bound: Callable, *, limit: float, degree: int, decay: float, **_) -> Drift:
+    """`chebyshev` of the bounded potential, scaled to the bound, started as the LIF line.
+
+    Args: as for `learned_polynomial`; limit is the bound's.
+    """
+    whole("degree", degree, 1)
 
     def apply(params, u):
-        theta = params["theta"]
-        if theta.shape[:1] != (degree,):
-            raise ValueError(f"theta must have {degree} coefficients, got shape {theta.shape}")
-        return polynomial(theta, bound(u))
+        _check_length("theta", params["theta"], degree)
+        return bound(lambda u: chebyshev(params["theta"], u, limit))(u)
+
+    return Drift(lambda key: {"theta": jnp.zeros(degree).at[0].set((decay - 1) * limit)}, apply)
+
+
+def learned_spline(bound: Callable, *, limit: float, knots: int, decay: float, **_) -> Drift:
+    """The LIF line plus a `spline` that starts at 0.
+
+    Args:
+      bound: see `bounding`.
+      limit: knots are uniform over [-limit, limit].
+      knots: how many, ends included, >= 2.
+      decay: share of the potential kept per timestep at initialisation.
+    """
+    whole("knots", knots, 2)
+
+    def apply(params, u):
+        _check_length("theta", params["theta"], knots + 2)
+        return bound(lambda u: (decay - 1) * u + spline(params["theta"], u, limit))(u)
+
+    return Drift(lambda key: {"theta": jnp.zeros(knots + 2)}, apply)
+
+
+def learned_mlp(bound: Callable, *, hidden: int, decay: float, **_) -> Drift:
+    """The LIF line plus an `mlp` whose last layer starts at 0.
+
+    Args:
+      bound: see `bounding`.
+      hidden: width of the hidden layer, >= 1.
+      decay: share of the potential kept per timestep at initialisation.
+    """
+    whole("hidden", hidden, 1)
+
+    def init(key):
+        in_key, bias_key = jax.random.split(key)
+        return {
+            "in": jax.random.normal(in_key, (hidden,)) * math.sqrt(2),
+            "bias": jax.random.uniform(bias_key, (hidden,), minval=-1, maxval=1),
+            "out": jnp.zeros(hidden),
+        }
+
+    def apply(params, u):
+        for name in ("in", "bias", "out"):
+            _check_length(name, params[name], hidden)
+        return bound(lambda u: (decay - 1) * u + mlp(params, u))(u)
 
     return Drift(init, apply)
 
 
-FAMILIES = {"polynomial": learned_polynomial}
+FAMILIES = {
+    "polynomial": learned_polynomial,
+    "chebyshev": learned_chebyshev,
+    "spline": learned_spline,
+    "mlp": learned_mlp,
+}

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import math
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from lnm_jax.neurons import bounding, checks, drift
-from lnm_jax.neurons.neuron import Drift, Neuron, integrate_and_fire
-from lnm_jax.neurons.reset import RESETS
+import jax
+import jax.numpy as jnp
+
+from lnm_jax.neurons import bounding, checks, drift, fixed, two_variable
+from lnm_jax.neurons.neuron import Drift, Firing, Neuron, integrate_and_fire
+from lnm_jax.neurons.reset import RESETS, gate
 from lnm_jax.neurons.surrogate import SURROGATES
 
 if TYPE_CHECKING:
     from typing import Unpack
 
 
-class Firing(TypedDict, total=False):
+class FiringFields(TypedDict, total=False):
     """How a neuron spikes and resets: keyword arguments that all factories share.
 
     Attributes:
@@ -23,7 +28,7 @@ class Firing(TypedDict, total=False):
       width: the surrogate's width, in units of the potential; default 1.
       reset: name in `RESETS`; default "hard".
       v_reset: potential at the start and after a hard reset; default 0.
-      gate_gradient: gradient through the reset gate (Eq. 4), or none (Algorithm 1, the default).
+      gate_gradient: gradient through the reset's gate, or none (Algorithm 1, the default).
     """
 
     threshold: float
@@ -34,8 +39,7 @@ class Firing(TypedDict, total=False):
     gate_gradient: bool
 
 
-def _one_variable(
-    f: Drift,
+def firing(
     *,
     threshold: float = 0.5,
     surrogate: str = "rectangle",
@@ -43,19 +47,30 @@ def _one_variable(
     reset: str = "hard",
     v_reset: float = 0.0,
     gate_gradient: bool = False,
-) -> Neuron:
+) -> Firing:
+    """The functions that `FiringFields` name.
+
+    Raises: ValueError naming the argument, its value and what is allowed.
+    """
     checks.positive("threshold", threshold)
+    checks.positive("width", width)
     checks.one_of("surrogate", surrogate, SURROGATES)
     checks.one_of("reset", reset, RESETS)
     if not v_reset < threshold:
         raise ValueError(f"v_reset must be below the threshold {threshold}, got {v_reset}")
-    return integrate_and_fire(
-        f,
-        fire=SURROGATES[surrogate](width),
+    return Firing(
+        spike=SURROGATES[surrogate],
         reset=RESETS[reset](threshold=threshold, v_reset=v_reset, gate_gradient=gate_gradient),
+        gate=functools.partial(gate, gate_gradient=gate_gradient),
         threshold=threshold,
         v_reset=v_reset,
+        width=width,
     )
+
+
+def _bound(name: str, limit: float) -> bounding.Bound:
+    checks.one_of("bound", name, bounding.BOUNDS)
+    return bounding.BOUNDS[name](limit)
 
 
 def lnm(
@@ -64,47 +79,161 @@ def lnm(
     family: str = "polynomial",
     bound: str = "clip",
     clip: float = 1.0,
+    knots: int = 7,
+    hidden: int = 8,
     decay: float = 0.25,
-    **firing: Unpack[Firing],
+    update: str = "sum",
+    **fields: Unpack[FiringFields],
 ) -> Neuron:
     """Learnable neuron model: v_in = v + f(bound(v)) + I with a learned f (Eq. 10 and 11).
 
     Args:
-      degree: N of the polynomial, >= 1.
+      degree: N of the polynomial or Chebyshev family, >= 1.
       family: name in `FAMILIES`.
       bound: name in `BOUNDS`, applied to the argument of f only.
-      clip: limit of the clip bound.
+      clip: limit of the bound, and the interval of Chebyshev polynomials and spline knots.
+      knots: of the spline, ends included, >= 2.
+      hidden: width of the MLP, >= 1.
       decay: share of the potential kept per timestep at initialisation, where f is LIF's.
-      **firing: see `Firing`.
-    Returns: a `Neuron` with params {"theta": (degree,)}.
+      update: "sum" is Eq. 10; "fold" is Eq. 16, v_in = bound(v) + f(bound(v)) + I, which
+        saves an addition in deployment and is the same inside the bound.
+      **fields: see `FiringFields`.
+    Returns: a `Neuron` with params {"theta": (degree,)} for a polynomial.
     Raises: ValueError naming the argument, its value and what is allowed.
     """
     checks.one_of("family", family, drift.FAMILIES)
-    checks.one_of("bound", bound, bounding.BOUNDS)
+    checks.one_of("update", update, ("sum", "fold"))
     checks.between("decay", decay, 0, 1)
-    f = drift.FAMILIES[family](bounding.BOUNDS[bound](clip), degree=degree, decay=decay)
-    return _one_variable(f, **firing)
+    bounded = _bound(bound, clip)
+    f = drift.FAMILIES[family](
+        bounded, limit=clip, degree=degree, knots=knots, hidden=hidden, decay=decay
+    )
+    return integrate_and_fire(f, firing(**fields), fold=bounded if update == "fold" else None)
 
 
-def lif(*, decay: float = 0.25, **firing: Unpack[Firing]) -> Neuron:
-    """Leaky integrate-and-fire: v_in = decay v + I (Eq. 3; Algorithm 2). Nothing is learned.
+def lnm_two_variable(
+    *,
+    degree: int = 3,
+    bound: str = "clip",
+    clip: float = 1.0,
+    decay: float = 0.25,
+    w_decay: float = 0.9,
+    w_gain: float = 0.1,
+    **fields: Unpack[FiringFields],
+) -> Neuron:
+    """Learnable neuron of two variables, see `two_variable.learned`; beyond the paper.
 
-    Args:
-      decay: share of the potential kept per timestep; 1 is a perfect integrator.
-      **firing: see `Firing`.
+    Args: degree is the total one of f(u, w); w_decay and w_gain are where w's linear dynamics
+      start; the others as in `lnm`.
     Raises: ValueError naming the argument, its value and what is allowed.
     """
     checks.between("decay", decay, 0, 1)
-    return _one_variable(drift.linear(decay), **firing)
+    checks.one_of("bound", bound, ("clip", "tanh", "none"))  # linear bounds f's argument alone
+    return two_variable.learned(
+        firing(**fields),
+        _bound(bound, clip),
+        degree=degree,
+        decay=decay,
+        w_decay=w_decay,
+        w_gain=w_gain,
+    )
 
 
-NEURONS = {"lnm": lnm, "lif": lif}
+def if_(**fields: Unpack[FiringFields]) -> Neuron:
+    """Integrate-and-fire: v_in = v + I (Abbott 1999, after Lapicque). Nothing is learned."""
+    return integrate_and_fire(fixed.no_drift(), firing(**fields))
+
+
+def lif(*, decay: float = 0.25, **fields: Unpack[FiringFields]) -> Neuron:
+    """Leaky integrate-and-fire: v_in = decay v + I (Algorithm 2). Nothing is learned.
+
+    Args:
+      decay: share of the potential kept per timestep; 1 is a perfect integrator.
+      **fields: see `FiringFields`.
+    Raises: ValueError naming the argument, its value and what is allowed.
+    """
+    return integrate_and_fire(fixed.linear(decay), firing(**fields))
+
+
+def plif(
+    *, decay: float = 0.25, decay_input: bool = True, **fields: Unpack[FiringFields]
+) -> Neuron:
+    """Parametric LIF: v_in = v + a (I - v), a = s(w) learned (Fang et al. 2021).
+
+    Args:
+      decay: 1 - a at initialisation, the share of the potential kept; strictly inside (0, 1).
+      decay_input: whether a scales the current too, as published; False is v_in = v - a v + I.
+      **fields: see `FiringFields`.
+    Returns: a `Neuron` with params {"w": ()}, s the logistic function.
+    """
+    if not 0 < decay < 1:
+        raise ValueError(f"decay must be > 0 and < 1, got {decay}")
+    start = math.log((1 - decay) / decay)
+
+    def rate(params):
+        return jax.nn.sigmoid(params["w"])
+
+    f = Drift(lambda key: {"w": jnp.float32(start)}, lambda params, u: -rate(params) * u)
+    return integrate_and_fire(f, firing(**fields), gain=rate if decay_input else None)
+
+
+def qif(
+    *, a_0: float = 0.75, v_c: float = 0.25, clip: float = 1.0, **fields: Unpack[FiringFields]
+) -> Neuron:
+    """Quadratic integrate-and-fire, see `fixed.quadratic`. Nothing is learned.
+
+    The defaults keep a potential that is left alone below v_c from reaching the threshold, and
+    one above from staying below it.
+    """
+    return integrate_and_fire(fixed.quadratic(a_0=a_0, v_c=v_c, limit=clip), firing(**fields))
+
+
+def eif(
+    *,
+    decay: float = 0.25,
+    delta_t: float = 0.1,
+    v_t: float = 0.2,
+    clip: float = 1.0,
+    **fields: Unpack[FiringFields],
+) -> Neuron:
+    """Exponential integrate-and-fire, see `fixed.exponential`. Nothing is learned."""
+    f = fixed.exponential(decay=decay, delta_t=delta_t, v_t=v_t, limit=clip)
+    return integrate_and_fire(f, firing(**fields))
+
+
+def adex(
+    *,
+    decay: float = 0.25,
+    delta_t: float = 0.1,
+    v_t: float = 0.2,
+    a: float = 0.05,
+    b: float = 0.1,
+    tau_w: float = 5.0,
+    clip: float = 1.0,
+    **fields: Unpack[FiringFields],
+) -> Neuron:
+    """Adaptive exponential integrate-and-fire, see `two_variable.adaptive_exponential`."""
+    f = fixed.exponential(decay=decay, delta_t=delta_t, v_t=v_t, limit=clip)
+    return two_variable.adaptive_exponential(f, firing(**fields), a=a, b=b, tau_w=tau_w)
+
+
+NEURONS = {
+    "lnm": lnm,
+    "lnm_two_variable": lnm_two_variable,
+    "if": if_,
+    "lif": lif,
+    "plif": plif,
+    "qif": qif,
+    "eif": eif,
+    "adex": adex,
+}
 
 
 def fields(kind: str) -> set[str]:
     """Names of the keyword arguments that the factory of that kind takes."""
     parameters = inspect.signature(NEURONS[kind]).parameters.values()
-    return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY} | set(Firing.__annotations__)
+    own = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+    return own | set(FiringFields.__annotations__)
 
 
 def build(kind: str, **given: Any) -> Neuron:

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 
-from lnm_jax.neurons import checks
-
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
@@ -18,7 +16,12 @@ if TYPE_CHECKING:
 UNROLL = 32
 
 
-def _check_currents(currents: Array) -> None:
+def checked(currents: Array) -> Array:
+    """The currents, if `run` can take them.
+
+    Raises: ValueError for an integer dtype, no time axis or no timestep.
+    """
+    currents = jnp.asarray(currents)
     if not jnp.issubdtype(currents.dtype, jnp.floating):
         raise ValueError(
             f"currents must be floating point, got {currents.dtype} of shape {currents.shape}"
@@ -27,6 +30,12 @@ def _check_currents(currents: Array) -> None:
         raise ValueError(
             f"currents must be (T, ...) with time leading and T >= 1, got shape {currents.shape}"
         )
+    return currents
+
+
+def state_dtype(currents: Array):
+    """float32, or float64 for such currents: 8 bits lose small inputs to a large potential."""
+    return jnp.promote_types(currents.dtype, jnp.float32)
 
 
 def trace(
@@ -42,10 +51,8 @@ def trace(
       float32, spikes have the currents' dtype.
     Raises: ValueError if currents have no time axis, no timestep or an integer dtype.
     """
-    currents = jnp.asarray(currents)
-    _check_currents(currents)
-    # bfloat16 currents are integrated in float32: 8 bits lose small inputs to a large potential.
-    dtype = jnp.promote_types(currents.dtype, jnp.float32)
+    currents = checked(currents)
+    dtype = state_dtype(currents)
 
     def step(state, current):
         state, spikes = neuron.step(params, state, current.astype(dtype))
@@ -58,30 +65,25 @@ def trace(
     return states, spikes
 
 
-def _scan(neuron, params, currents):
-    return trace(neuron, params, currents)[1]
-
-
-BACKENDS = {"scan": _scan}
-
-
-def run(
-    neuron: Neuron,
-    params: Params,
-    currents: Float[Array, "T ..."],
-    *,
-    backend: str = "auto",
+def before_firing(
+    neuron: Neuron, params: Params, states: Float[Array, "T ..."], currents: Float[Array, "T ..."]
 ) -> Float[Array, "T ..."]:
-    """Spikes of a neuron driven by currents over time, from its reset state.
+    """Integrated potentials v_in of a one-variable neuron, which a spike's reset hides.
+
+    Measured on the neuron's own step with 1,024 less current, so that none spikes; that rounds
+    them to 1e-4 in float32. No gradient.
 
     Args:
-      neuron: the triple.
-      params: as made by `neuron.init`.
-      currents: (T, ...) input currents; potentials are float32 or wider.
-      backend: "scan" (`jax.lax.scan`, unrolled up to T = 32) or "auto".
-    Returns: (T, ...) spikes, 0 or 1, in the currents' dtype.
-    Raises: ValueError for an unknown backend, or currents without a time axis, with T = 0
-      or of an integer dtype.
+      states: membrane potentials after each timestep, as `trace` returns them.
+      currents: (T, ...) that led to them.
+    Returns: (T, ...) v_in at each timestep, before the comparison with the threshold.
     """
-    checks.one_of("backend", backend, ["auto", *BACKENDS])
-    return BACKENDS["scan" if backend == "auto" else backend](neuron, params, currents)
+    start = neuron.reset(states.shape[1:], states.dtype)
+    before = jnp.concatenate([start[None], states[:-1]])
+    after, _ = neuron.step(params, before, currents.astype(states.dtype) - 1024)
+    return jax.lax.stop_gradient(after + 1024)
+
+
+def scan(neuron: Neuron, params: Params, currents: Float[Array, "T ..."]):
+    """Spikes over time by `jax.lax.scan`; the backward pass keeps what XLA chooses to keep."""
+    return trace(neuron, params, currents)[1]

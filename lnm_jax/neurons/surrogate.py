@@ -1,4 +1,8 @@
-"""Spike functions: the Heaviside step forward, a surrogate derivative backward (Eq. 5 and 8)."""
+"""Spike functions: the Heaviside step forward, a surrogate derivative backward (Eq. 5 and 8).
+
+Each is `spike(x, width=1.0)` with x = v_in - threshold, forward 1 where x >= 0, and each
+derivative has area 1 for every width, so that width alone trades height for reach.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,10 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 
-from lnm_jax.neurons.checks import positive
-
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
-Spike = Callable[["Float[Array, '...']"], "Float[Array, '...']"]
+Spike = Callable  # spikes = spike(x, width), elementwise
 
 
 def heaviside(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -22,43 +24,78 @@ def heaviside(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def with_derivative(derivative: Callable) -> Spike:
-    """A Heaviside function whose derivative is taken to be `derivative(x)`.
+    """A Heaviside function whose derivative is taken to be `derivative(x, width)`.
 
     Args:
-      derivative: elementwise function of x = v_in - threshold.
-    Returns: the spike function, a `jax.custom_vjp`.
+      derivative: elementwise in x; width is a positive scalar, or broadcasts against x.
+    Returns: `spike(x, width=1.0)`, a `jax.custom_vjp`. No gradient reaches width: it is in the
+      backward pass alone.
     """
 
     @jax.custom_vjp
-    def spike(x):
+    def spike(x, width):
         return heaviside(x)
 
     # The forward rule repeats heaviside instead of calling spike: kernels that trace this
     # rule can lower a comparison, but not a nested custom_vjp.
-    spike.defvjp(lambda x: (heaviside(x), x), lambda x, g: (g * derivative(x),))
-    return spike
+    def forward(x, width):
+        return heaviside(x), (x, width)
+
+    def backward(saved, g):
+        x, width = saved
+        return g * derivative(x, width), jnp.zeros_like(width)
+
+    spike.defvjp(forward, backward)
+    return lambda x, width=1.0: spike(x, jnp.asarray(width, x.dtype))
 
 
-def rectangle(width: float = 1.0) -> Spike:
-    """1/width on the open window |x| < width/2 (Eq. 8; Wu et al. 2018). Area 1.
+def _rectangle(x, width):
+    """1/width on the open window |x| < width/2 (Eq. 8; Wu et al. 2018). Width is alpha."""
+    return (jnp.abs(x) < width / 2).astype(x.dtype) / width
 
-    Args:
-      width: alpha of Eq. 8. The paper's window [-0.5, 0.5] is width 1.
-    Raises: ValueError if width <= 0.
+
+def _triangle(x, width):
+    """max(0, width - |x|) / width**2 (Bellec et al. 2018; Deng et al. 2022). Width is gamma.
+
+    The paper's window [-0.5, 0.5] is width 0.5. Its primitive is piecewise quadratic: x**2 / 2
+    pieces that meet at 0 and +-width.
     """
-    positive("width", width)
-    return with_derivative(lambda x: (jnp.abs(x) < width / 2).astype(x.dtype) / width)
+    return jnp.maximum(0, width - jnp.abs(x)) / (width * width)
 
 
-def triangle(width: float = 1.0) -> Spike:
-    """max(0, width - |x|) / width**2 (Bellec et al. 2018; Deng et al. 2022). Area 1.
+def _sigmoid(x, width):
+    """s(x / width) (1 - s(x / width)) / width, s the logistic function (Zenke, Vogels 2021)."""
+    s = jax.nn.sigmoid(x / width)
+    return s * (1 - s) / width
 
-    Args:
-      width: gamma, half the support: the paper's window [-0.5, 0.5] is width 0.5.
-    Raises: ValueError if width <= 0.
+
+def _arctan(x, width):
+    """1 / (2 width (1 + (pi x / (2 width))**2)) (Fang et al. 2021: alpha = 1 / width)."""
+    scaled = (jnp.pi / 2) * x / width
+    return 0.5 / (width * (1 + scaled * scaled))
+
+
+def _fast_sigmoid(x, width):
+    """1 / (2 width (1 + |x| / width)**2): SuperSpike (Zenke, Ganguli 2018), beta = 1 / width.
+
+    SuperSpike itself leaves out the factor 1 / (2 width), which makes its area 2 width.
     """
-    positive("width", width)
-    return with_derivative(lambda x: jnp.maximum(0, width - jnp.abs(x)) / width**2)
+    scaled = 1 + jnp.abs(x) / width
+    return 0.5 / (width * scaled * scaled)
 
 
-SURROGATES = {"rectangle": rectangle, "triangle": triangle}
+rectangle = with_derivative(_rectangle)
+triangle = with_derivative(_triangle)
+sigmoid = with_derivative(_sigmoid)
+arctan = with_derivative(_arctan)
+fast_sigmoid = with_derivative(_fast_sigmoid)
+
+SURROGATES = {
+    "rectangle": rectangle,
+    "triangle": triangle,
+    "sigmoid": sigmoid,
+    "arctan": arctan,
+    "fast_sigmoid": fast_sigmoid,
+    # The derivative of a piecewise quadratic is the triangle: one function, two names.
+    "piecewise_quadratic": triangle,
+}

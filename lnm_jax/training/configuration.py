@@ -7,6 +7,7 @@ import json
 
 from lnm_jax import data, models, neurons
 from lnm_jax.errors import ConfigError
+from lnm_jax.layers.spiking import SCOPES
 from lnm_jax.neurons import checks
 from lnm_jax.training import parallel
 
@@ -60,6 +61,9 @@ RULES = {
     "label_smoothing": _below_one,
     "log_every": _count,
     "progress": _flag,
+    "spiking.scope": functools.partial(checks.one_of, names=SCOPES),
+    "spiking.window": _not_negative,
+    "spiking.backend": functools.partial(checks.one_of, names=("auto", *neurons.BACKENDS)),
     "model.name": functools.partial(checks.one_of, names=models.MODELS),
     "model.stem": _optional(_count),
     "model.widths": _optional(_all(_count)),
@@ -103,7 +107,12 @@ def validate(config) -> None:
     try:
         for field, check in RULES.items():
             check(field, fields.pop(field))
-        neurons.build(**config.neuron)
+        neuron = neurons.build(**config.neuron)
+        if config.spiking.window and not neurons.one_variable(neuron):
+            raise ValueError(
+                "spiking.window must be 0 for a neuron of two variables, "
+                f"got {config.spiking.window}"
+            )
         models.stages(config.model.name, config.model.widths, config.model.blocks)
     except ValueError as error:
         prefix = "" if str(error).split()[0] in RULES else "neuron."

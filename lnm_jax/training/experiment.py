@@ -64,6 +64,7 @@ def build(config) -> Experiment:
         num_classes=dataset.num_classes,
         timesteps=config.timesteps,
         axis_name=parallel.AXIS,
+        **config.spiking,
         **fields,
     )
     images = len(dataset.train.labels)

@@ -1,0 +1,262 @@
+"""One Pallas (Triton) kernel for every neuron: it traces the neuron's own step.
+
+Forward reads the currents once and writes the spikes once. Backward reads currents and
+cotangents once, recomputes the potentials in registers, takes `jax.vjp` of the unrolled steps
+inside the kernel, and writes one gradient; parameters are spread over a block's neurons, and
+their gradients are summed once a block. No equation of a neuron stands here.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+
+from lnm_jax.neurons import over_time
+from lnm_jax.neurons.neuron import PerChannel
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+    from lnm_jax.neurons.neuron import Neuron, Params
+
+BLOCK = 1024  # neurons of a program; 4 warps of 32 threads with 8 neurons each
+WARPS = 4
+
+
+class Rows(tuple):
+    """Entries of a parameter leaf, each a scalar or one value a neuron of the block.
+
+    Triton cannot slice an array in registers. This stands for the leaf (N,): it has a shape,
+    is indexed and iterated, which is how neurons use their parameters.
+    """
+
+    __slots__ = ()
+
+    @property
+    def shape(self):
+        """(N,)."""
+        return (len(self),)
+
+    @property
+    def ndim(self):
+        """1."""
+        return 1
+
+
+jax.tree_util.register_pytree_node(Rows, lambda rows: (tuple(rows), None), lambda _, x: Rows(x))
+
+
+def _blocks(shape: tuple[int, ...], channels: bool) -> tuple[int, int, int, int]:
+    """(rows, columns, block rows, block columns): the neurons as a matrix, cut into blocks."""
+    columns = shape[-1] if channels else math.prod(shape)
+    rows = math.prod(shape) // max(columns, 1)
+    block_columns = min(pl.next_power_of_2(columns), BLOCK)
+    block_rows = min(pl.next_power_of_2(rows), BLOCK // block_columns)
+    return rows, columns, block_rows, block_columns
+
+
+def _read_params(refs, structure, lengths, column, channels):
+    """The parameters as the step uses them: scalars, or the value of each neuron's channel."""
+    from jax.experimental.pallas import triton
+
+    def entry(ref, k):
+        if channels is None:
+            return ref[k]
+        return triton.load(ref.at[k, column], mask=column < channels, other=0.0)
+
+    leaves = [
+        entry(ref, 0) if length is None else Rows(entry(ref, k) for k in range(length))
+        for ref, length in zip(refs, lengths, strict=True)
+    ]
+    return jax.tree.unflatten(structure, leaves)
+
+
+def _program(shape, channels):
+    """Row and column indices of this program's block, and which are inside the matrix."""
+    rows, columns, block_rows, block_columns = _blocks(shape, channels)
+    row = pl.program_id(0) * block_rows + jnp.arange(block_rows)[:, None]
+    column = pl.program_id(1) * block_columns + jnp.arange(block_columns)[None, :]
+    block = (block_rows, block_columns)
+    row, column = jnp.broadcast_to(row, block), jnp.broadcast_to(column, block)
+    return row, column, (row < rows) & (column < columns)
+
+
+def _forward_kernel(neuron, shape, channels, structure, lengths, dtype, *refs):
+    from jax.experimental.pallas import triton
+
+    *param_refs, currents, spikes = refs
+    row, column, inside = _program(shape, channels)
+    params = _read_params(param_refs, structure, lengths, column, shape[-1] if channels else None)
+    state = neuron.reset(row.shape, dtype)
+    for t in range(currents.shape[0]):
+        current = triton.load(currents.at[t, row, column], mask=inside, other=0.0)
+        # Triton cannot lower a custom_vjp; the primal of jax.vjp has only its forward rule.
+        step = functools.partial(neuron.step, params)
+        (state, fired), _ = jax.vjp(step, state, current.astype(dtype))
+        triton.store(spikes.at[t, row, column], fired.astype(spikes.dtype), mask=inside)
+
+
+def _backward_kernel(neuron, shape, channels, structure, lengths, dtype, *refs):
+    from jax.experimental.pallas import triton
+
+    leaves = len(lengths)
+    param_refs, (currents, cotangents, d_currents) = refs[:leaves], refs[leaves : leaves + 3]
+    d_param_refs = refs[leaves + 3 :]
+    row, column, inside = _program(shape, channels)
+    params = _read_params(param_refs, structure, lengths, column, shape[-1] if channels else None)
+    spread = jax.tree.map(lambda x: jnp.broadcast_to(x, row.shape), params)
+    timesteps = range(currents.shape[0])
+
+    def read(ref):
+        return [
+            triton.load(ref.at[t, row, column], mask=inside, other=0.0).astype(dtype)
+            for t in timesteps
+        ]
+
+    def unrolled(params, currents):
+        state, spikes = neuron.reset(row.shape, dtype), []
+        for current in currents:
+            state, fired = neuron.step(params, state, current)
+            spikes.append(fired)
+        return spikes
+
+    _, pullback = jax.vjp(unrolled, spread, read(currents))
+    d_spread, d_read = pullback(read(cotangents))  # outside the matrix cotangents are 0
+    for t in timesteps:
+        value = d_read[t].astype(d_currents.dtype)
+        triton.store(d_currents.at[t, row, column], value, mask=inside)
+    i, j = pl.program_id(0), pl.program_id(1)
+    for ref, leaf in zip(d_param_refs, jax.tree.leaves(d_spread, is_leaf=_is_rows), strict=True):
+        for k, entry in enumerate(leaf if isinstance(leaf, Rows) else (leaf,)):
+            if channels:
+                ref[i, k, pl.ds(j * row.shape[1], row.shape[1])] = jnp.sum(entry, 0)
+            else:
+                ref[i, j, k] = jnp.sum(entry)
+
+
+def _is_rows(x):
+    return isinstance(x, Rows)
+
+
+def _call(body, neuron, params, currents, extra, outputs, interpret):
+    """Runs a kernel over all blocks: parameters, currents and extra arrays in, outputs out."""
+    from jax.experimental.pallas import triton
+
+    channels = isinstance(neuron, PerChannel)
+    shape = currents.shape[1:]
+    rows, columns, block_rows, block_columns = _blocks(shape, channels)
+    leaves, structure = jax.tree.flatten(params)
+    plain = [leaf.ndim - channels for leaf in leaves]
+    lengths = [
+        None if ndim == 0 else leaf.shape[0] for ndim, leaf in zip(plain, leaves, strict=True)
+    ]
+    # A scalar is a leaf of one entry.
+    leaves = [leaf if ndim else leaf[None] for ndim, leaf in zip(plain, leaves, strict=True)]
+    matrices = [x.reshape(x.shape[0], rows, columns) for x in (currents, *extra)]
+    grid = (pl.cdiv(rows, block_rows), pl.cdiv(columns, block_columns))
+    body = functools.partial(
+        body, neuron, shape, channels, structure, lengths, over_time.state_dtype(currents)
+    )
+    return pl.pallas_call(
+        body,
+        grid=grid,
+        out_shape=outputs(grid, leaves, block_columns),
+        compiler_params=triton.CompilerParams(num_warps=WARPS, num_stages=1),
+        interpret=interpret,
+    )(*leaves, *matrices)
+
+
+def forward(neuron: Neuron, params: Params, currents: Float[Array, "T ..."], interpret=False):
+    """Spikes over time by one kernel.
+
+    Args:
+      neuron, params, currents: as for `run`.
+      interpret: run on any device, slowly, for tests.
+    """
+
+    def outputs(grid, leaves, block_columns):
+        rows, columns, *_ = _blocks(currents.shape[1:], isinstance(neuron, PerChannel))
+        return jax.ShapeDtypeStruct((currents.shape[0], rows, columns), currents.dtype)
+
+    spikes = _call(_forward_kernel, neuron, params, currents, (), outputs, interpret)
+    return spikes.reshape(currents.shape)
+
+
+def backward(neuron, params, currents, cotangent, interpret=False):
+    """(d_params, d_currents) of `forward` by one kernel.
+
+    Args:
+      neuron, params, currents: as for `run`.
+      cotangent: (T, ...) of the spikes.
+      interpret: run on any device, slowly, for tests.
+    """
+    channels = isinstance(neuron, PerChannel)
+
+    def outputs(grid, leaves, block_columns):
+        rows, columns, *_ = _blocks(currents.shape[1:], channels)
+        padded = grid[1] * block_columns
+        dtype = over_time.state_dtype(currents)
+        partial = [
+            jax.ShapeDtypeStruct(
+                (grid[0], len(leaf), padded) if channels else (*grid, len(leaf)), dtype
+            )
+            for leaf in leaves
+        ]
+        matrix = jax.ShapeDtypeStruct((currents.shape[0], rows, columns), currents.dtype)
+        return [matrix, *partial]
+
+    d_currents, *partial = _call(
+        _backward_kernel, neuron, params, currents, (cotangent,), outputs, interpret
+    )
+    leaves, structure = jax.tree.flatten(params)
+
+    def total(blocks, leaf):
+        summed = blocks.sum(0)[:, : currents.shape[-1]] if channels else blocks.sum((0, 1))
+        return summed.reshape(leaf.shape).astype(leaf.dtype)
+
+    d_leaves = [total(blocks, leaf) for blocks, leaf in zip(partial, leaves, strict=True)]
+    return jax.tree.unflatten(structure, d_leaves), d_currents.reshape(currents.shape)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 3))
+def run(neuron: Neuron, params: Params, currents: Float[Array, "T ..."], interpret: bool = False):
+    """Spikes over time; differentiable, the backward pass is `backward`."""
+    return forward(neuron, params, currents, interpret)
+
+
+def _run_forward(neuron, params, currents, interpret):
+    return forward(neuron, params, currents, interpret), (params, currents)
+
+
+def _run_backward(neuron, interpret, saved, cotangent):
+    return backward(neuron, *saved, cotangent, interpret)
+
+
+run.defvjp(_run_forward, _run_backward)
+
+
+def refusal(neuron: Neuron, params: Params, currents: Float[Array, "T ..."]) -> str | None:
+    """Why the kernel cannot run this neuron on these currents, or None.
+
+    Both passes are lowered for CUDA, which needs no GPU.
+    """
+    if currents.shape[0] > over_time.UNROLL:
+        return f"T = {currents.shape[0]} timesteps are more than {over_time.UNROLL}"
+    if currents.size == 0:
+        return "there are no neurons"
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (params, currents))
+
+    def both(params, currents):
+        spikes, pullback = jax.vjp(functools.partial(run, neuron), params, currents)
+        return pullback(spikes)
+
+    try:
+        jax.jit(both).trace(*shapes).lower(lowering_platforms=("cuda",))
+    except Exception as error:
+        return f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+    return None
