@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
     config.neuron.degree = 3  # lnm: N of the polynomial
     config.neuron.family = "polynomial"  # lnm: polynomial, chebyshev, spline, mlp
     config.neuron.knots = 7  # lnm: of the spline
-    config.neuron.hidden = 8  # lnm: width of the mlp
+    config.neuron.hidden = 4  # lnm: width of the mlp
     config.neuron.bound = "clip"  # lnm: on the argument of f: clip, tanh, linear, none
     config.neuron.clip = 1.0  # limit of the bound; qif, eif, adex: of the argument of f
     config.neuron.update = "sum"  # lnm: sum (Eq. 10), fold (Eq. 16)
@@ -48,7 +48,7 @@ def get_config() -> ConfigDict:
     config.neuron.gate_gradient = False  # gradient through the reset's gate
 
     config.spiking = ConfigDict()
-    config.spiking.scope = "layer"  # one set of neuron parameters a layer, or a channel
+    config.spiking.sharing = "layer"  # one set of neuron parameters a layer, or a channel
     config.spiking.window = 0.0  # surrogate width in deviations of v_in; 0: neuron.width
     config.spiking.backend = "auto"  # scan, fused, auto
 

@@ -65,3 +65,7 @@ def command(tmp_path):
         )
 
     return start
+
+
+def pytest_addoption(parser):
+    parser.addoption("--full", action="store_true", help="every combination of neuron options")

@@ -1,6 +1,7 @@
 """Float64 NumPy references, written from the formulas alone: drifts, derivatives, surrogates."""
 
 import numpy as np
+import scipy.special
 
 
 def polynomial(theta, u):
@@ -15,14 +16,27 @@ def chebyshev(theta, u, limit):
 
 
 def spline(theta, u, limit):
-    """B-splines by the recursion of de Boor, on the knots of scipy's convention."""
-    from scipy.interpolate import BSpline
+    """By scipy: the interpolating spline through values at the knots, with the same end slopes."""
+    from scipy.interpolate import CubicSpline
 
-    intervals = len(theta) - 3
-    spacing = 2 * limit / intervals
-    knots = -limit + spacing * np.arange(-3, intervals + 4)
-    g = BSpline(knots, theta, 3)
-    return g(u) - g(0.0), g.derivative()(u)
+    inner = len(theta) - 3
+    knots = np.linspace(-limit, limit, inner + 2)
+    value, slope = _truncated_powers(theta, knots, limit)
+    ends = ((1, slope[0]), (1, slope[-1]))
+    g = CubicSpline(knots, value, bc_type=ends)
+    return g(u), g(u, 1)
+
+
+def _truncated_powers(theta, x, limit):
+    """Value and slope at x of the cubic and of the inner knots' outward cubes."""
+    value, slope = polynomial(theta[:3], x)
+    inner = np.linspace(-limit, limit, len(theta) - 1)[1:-1]
+    for weight, knot in zip(theta[3:], inner, strict=True):
+        side = 1.0 if knot >= 0 else -1.0
+        reach = np.maximum(side * (x - knot), 0)
+        value = value + weight * reach**3
+        slope = slope + 3 * side * weight * reach**2
+    return value, slope
 
 
 def mlp(params, u):
@@ -49,7 +63,7 @@ PRIMITIVES = {
     "triangle": lambda x, w: np.where(
         x < 0, np.maximum(0, 1 + x / w) ** 2 / 2, 1 - np.maximum(0, 1 - x / w) ** 2 / 2
     ),
-    "sigmoid": lambda x, w: 1 / (1 + np.exp(-x / w)),
+    "sigmoid": lambda x, w: scipy.special.expit(x / w),
     "arctan": lambda x, w: 0.5 + np.arctan(np.pi * x / (2 * w)) / np.pi,
     "fast_sigmoid": lambda x, w: 0.5 + 0.5 * (x / w) / (1 + np.abs(x) / w),
 }

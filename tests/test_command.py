@@ -87,10 +87,27 @@ BAD = [
     (["--config.timesteps=0"], "config.timesteps must be an integer >= 1, got 0"),
     (["--config.timesteps=four"], "--config.timesteps=four"),
     (["--config.neuron.degree=0"], "config.neuron.degree must be an integer >= 1, got 0"),
-    (["--config.neuron.kind=lfi"], "config.neuron.kind must be one of lnm, lif; got 'lfi'"),
+    (
+        ["--config.neuron.kind=lfi"],
+        "config.neuron.kind must be one of lnm, lnm_two_variable, if",
+    ),
     (["--config.neuron.surrogate=box"], "config.neuron.surrogate must be one of rectangle, tri"),
-    (["--config.neuron.bound=hard"], "config.neuron.bound must be one of clip, tanh; got 'hard'"),
-    (["--config.neuron.family=sine"], "config.neuron.family must be one of polynomial; got"),
+    (
+        ["--config.neuron.bound=hard"],
+        "config.neuron.bound must be one of clip, tanh, linear, none",
+    ),
+    (
+        ["--config.neuron.family=sine"],
+        "config.neuron.family must be one of polynomial, chebyshev",
+    ),
+    (
+        ["--config.spiking.sharing=neuron"],
+        "config.spiking.sharing must be one of layer, channel",
+    ),
+    (
+        ["--config.spiking.window=1", "--config.neuron.kind=adex"],
+        "config.spiking.window must be 0 for a neuron of two variables, got 1.0",
+    ),
     (["--config.model.name=vit"], "config.model.name must be one of resnet_small; got 'vit'"),
     (["--config.model.widths=4,8,16"], "config.model.blocks must have one entry for each of"),
     (["--config.data.name=mnist"], "config.data.name must be one of digits; got 'mnist'"),

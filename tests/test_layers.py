@@ -48,3 +48,38 @@ def test_conv_norm_normalises_over_batch_time_and_space():
     np.testing.assert_allclose(
         updates["batch_stats"]["norm"]["mean"], 0.1 * raw.mean((0, 1, 2)), rtol=1e-4, atol=1e-5
     )
+
+
+def test_sharing_by_channel_gives_each_channel_its_own_neuron():
+    layer = layers.Spiking(neurons.lnm(degree=2), sharing="channel")
+    currents = jax.random.normal(jax.random.key(1), (4, 3, 5)) + 0.3
+    variables = jax.jit(layer.init)(jax.random.key(0), currents)
+    assert variables["params"]["neuron"]["theta"].shape == (2, 5)
+    theta = jax.random.normal(jax.random.key(2), (2, 5))
+    spikes = layer.apply({"params": {"neuron": {"theta": theta}}}, currents)
+    for c in range(5):
+        alone = neurons.run(neurons.lnm(degree=2), {"theta": theta[:, c]}, currents[..., c])
+        np.testing.assert_array_equal(spikes[..., c], alone)
+
+
+def test_a_fitted_window_follows_the_spread_of_the_potential():
+    neuron = neurons.lif(decay=0.5, surrogate="triangle")
+    layer = layers.Spiking(neuron, window=2.0, momentum=0.0)
+    currents = 3 * jax.random.normal(jax.random.key(1), (4, 8, 100))
+    variables = jax.jit(layer.init)(jax.random.key(0), currents)
+    run = jax.jit(partial(layer.apply, train=True, mutable=["batch_stats"]))
+    spikes, updates = run(variables, currents)
+    states, wanted = neurons.trace(neuron, {}, currents)
+    np.testing.assert_array_equal(spikes, wanted)  # the width is in the backward pass alone
+    deviation = neurons.before_firing(neuron, {}, states, currents).std()
+    np.testing.assert_allclose(updates["batch_stats"]["deviation"], deviation, rtol=1e-4)
+
+    def gradient(layer, variables, **mode):
+        return jax.grad(lambda x: layer.apply(variables, x, **mode).sum())(currents)
+
+    # Evaluation uses the running deviation: the gradient is that of a fixed width.
+    fixed = layers.Spiking(neurons.lif(decay=0.5, surrogate="triangle", width=2 * float(deviation)))
+    params = {"params": variables["params"]}
+    np.testing.assert_allclose(
+        gradient(layer, params | updates), gradient(fixed, params), rtol=1e-3, atol=1e-6
+    )

@@ -32,7 +32,7 @@ def learned_drifts(run: Run, u: Float[Array, "N"]) -> dict[str, np.ndarray]:
         for name in (*path.split("/"), "neuron"):
             params = params.get(name, {})
         leaves = jax.tree.leaves(params)
-        if run.experiment.config.spiking.scope == "channel" and leaves:
+        if run.experiment.config.spiking.sharing == "channel" and leaves:
             potentials = jnp.broadcast_to(u[:, None], (len(u), leaves[0].shape[-1]))
         else:
             potentials = u

@@ -13,7 +13,7 @@ from lnm_jax import neurons
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
-SCOPES = ("layer", "channel")
+SHARING = ("layer", "channel")
 
 
 class Spiking(nn.Module):
@@ -22,7 +22,7 @@ class Spiking(nn.Module):
     Attributes:
       neuron: the triple. Its parameters live under this layer's path as "neuron", so that the
         optimizer can tell them from weights.
-      scope: one set of neuron parameters a "layer" (the paper's), or one a "channel".
+      sharing: one set of neuron parameters a "layer" (the paper's), or one a "channel".
       window: 0 leaves the surrogate's width to the neuron. Above 0, the width follows the
         neuron: it is `window` times the running standard deviation of v_in, which a
         one-variable neuron's training keeps in "batch_stats" (the limit that the paper's
@@ -33,7 +33,7 @@ class Spiking(nn.Module):
     """
 
     neuron: neurons.Neuron
-    scope: str = "layer"
+    sharing: str = "layer"
     window: float = 0.0
     momentum: float = 0.9
     axis_name: str | None = None
@@ -45,7 +45,7 @@ class Spiking(nn.Module):
     ) -> Float[Array, "T *B C"]:
         """Spikes for currents; sows "rates": mean spikes per neuron and timestep, (B,)."""
         neuron = self.neuron
-        if self.scope == "channel":
+        if self.sharing == "channel":
             neuron = neurons.per_channel(neuron, currents.shape[-1])
         params = self.param("neuron", neuron.init)
         if self.window:
@@ -70,6 +70,6 @@ class Spiking(nn.Module):
             new = jnp.sqrt(jnp.maximum(moments[1] - moments[0] ** 2, 1e-6))
             deviation.value = self.momentum * deviation.value + (1 - self.momentum) * new
         width = jax.lax.stop_gradient(self.window * deviation.value)
-        if self.scope == "channel":  # like every parameter of such a neuron
+        if self.sharing == "channel":  # like every parameter of such a neuron
             width = jnp.broadcast_to(width, currents.shape[-1:])
         return width

@@ -52,7 +52,7 @@ class SpikingResNet(nn.Module):
 
     Attributes:
       neuron: for every spiking layer; each layer has parameters of its own.
-      scope, window, backend: of every spiking layer, see `Spiking`.
+      sharing, window, backend: of every spiking layer, see `Spiking`.
       num_classes: outputs.
       timesteps: T for static images; event input brings its own.
       stem: channels of the 3x3 stem.
@@ -70,7 +70,7 @@ class SpikingResNet(nn.Module):
     widths: tuple[int, ...]
     blocks: tuple[int, ...]
     head: int = 0
-    scope: str = "layer"
+    sharing: str = "layer"
     window: float = 0.0
     backend: str = "auto"
     axis_name: str | None = None
@@ -94,7 +94,7 @@ class SpikingResNet(nn.Module):
         spiking = functools.partial(
             Spiking,
             self.neuron,
-            scope=self.scope,
+            sharing=self.sharing,
             window=self.window,
             momentum=self.momentum,
             axis_name=self.axis_name,

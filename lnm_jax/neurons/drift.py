@@ -62,25 +62,26 @@ def chebyshev(
 def spline(
     theta: Float[Array, "K"], u: Float[Array, "..."], limit: float = 1.0
 ) -> Float[Array, "..."]:
-    """Cubic spline g(u) = sum_j theta_j (B_j(u) - B_j(0)), knots uniform over [-limit, limit].
+    """Cubic spline f(u) with uniform knots over [-limit, limit], C2, f(0) = 0 exactly.
 
-    B_j are cardinal cubic B-splines (Schumaker 2007): C2 at the knots and local, each summand a
-    few products and no table look-up.
+    A cubic around 0, and at each inner knot x_j a cube that starts there and grows outward:
+    theta_1 u + theta_2 u**2 + theta_3 u**3 + sum_j theta_j max(0, +-(u - x_j))**3. All cubic
+    splines on these knots with f(0) = 0 are of this form (truncated powers, Schumaker 2007), and
+    none of it needs a table look-up.
 
     Args:
-      theta: (knots + 2,) weights of the B-splines, the outer two centred beyond the interval.
+      theta: (knots + 1,): the cubic's coefficients, then the inner knots' from left to right.
       u: potential.
-    Returns: g(u), shaped like u.
+      limit: of the interval, outside of which the last piece goes on.
+    Returns: f(u), shaped like u.
     """
-    spacing = 2 * limit / (theta.shape[0] - 3)
-
-    def basis(x, j):
-        s = jnp.abs((x + limit) / spacing + 1 - j)  # distance to the centre in spacings
-        outer, inner = jnp.maximum(2 - s, 0), jnp.maximum(1 - s, 0)
-        return (outer * outer * outer - 4 * inner * inner * inner) / 6
-
-    zero = jnp.zeros((), u.dtype)
-    return sum(theta[j] * (basis(u, j) - basis(zero, j)) for j in range(theta.shape[0]))
+    inner = theta.shape[0] - 3
+    f = polynomial(theta[:3], u) if inner else polynomial(theta, u)
+    for j in range(inner):
+        knot = -limit + 2 * limit * (j + 1) / (inner + 1)
+        cube = jnp.maximum(u - knot if knot >= 0 else knot - u, 0)
+        f = f + theta[3 + j] * cube * cube * cube
+    return f
 
 
 def mlp(params: dict, u: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -136,7 +137,7 @@ def learned_chebyshev(bound: Callable, *, limit: float, degree: int, decay: floa
 
 
 def learned_spline(bound: Callable, *, limit: float, knots: int, decay: float, **_) -> Drift:
-    """The LIF line plus a `spline` that starts at 0.
+    """`spline` of the bounded potential, theta started as (decay - 1, 0, ..., 0).
 
     Args:
       bound: see `bounding`.
@@ -147,10 +148,10 @@ def learned_spline(bound: Callable, *, limit: float, knots: int, decay: float, *
     whole("knots", knots, 2)
 
     def apply(params, u):
-        _check_length("theta", params["theta"], knots + 2)
-        return bound(lambda u: (decay - 1) * u + spline(params["theta"], u, limit))(u)
+        _check_length("theta", params["theta"], knots + 1)
+        return bound(lambda u: spline(params["theta"], u, limit))(u)
 
-    return Drift(lambda key: {"theta": jnp.zeros(knots + 2)}, apply)
+    return Drift(lambda key: {"theta": jnp.zeros(knots + 1).at[0].set(decay - 1)}, apply)
 
 
 def learned_mlp(bound: Callable, *, hidden: int, decay: float, **_) -> Drift:

@@ -80,7 +80,7 @@ def lnm(
     bound: str = "clip",
     clip: float = 1.0,
     knots: int = 7,
-    hidden: int = 8,
+    hidden: int = 4,
     decay: float = 0.25,
     update: str = "sum",
     **fields: Unpack[FiringFields],

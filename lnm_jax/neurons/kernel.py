@@ -47,6 +47,11 @@ class Rows(tuple):
         """1."""
         return 1
 
+    def __getitem__(self, index):
+        """An entry, or `Rows` of a slice."""
+        found = super().__getitem__(index)
+        return Rows(found) if isinstance(index, slice) else found
+
 
 jax.tree_util.register_pytree_node(Rows, lambda rows: (tuple(rows), None), lambda _, x: Rows(x))
 

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import jaxprs_in_params
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
     from lnm_jax.neurons.neuron import Neuron, Params, State
 
-# Beyond this many timesteps the scan is rolled: unrolled, compile time grows with T.
+# A scan is unrolled, which is 3 times as fast, up to this many timesteps, and up to this many
+# operations: compile time grows with both (an MLP drift of 8 units: 4 s for T = 4).
 UNROLL = 32
+UNROLLED_OPERATIONS = 800
 
 
 def checked(currents: Array) -> Array:
@@ -38,6 +41,22 @@ def state_dtype(currents: Array):
     return jnp.promote_types(currents.dtype, jnp.float32)
 
 
+def operations(jaxpr) -> int:
+    """Primitive operations of a jaxpr, those of nested ones included."""
+    nested = [jaxprs_in_params(equation.params) for equation in jaxpr.eqns]
+    return sum(sum(map(operations, inner)) if (inner := list(x)) else 1 for x in nested)
+
+
+def _unroll(step, start, currents) -> int:
+    """How many timesteps of a scan to unroll: all of them, or none."""
+    timesteps = currents.shape[0]
+    if timesteps > UNROLL:
+        return 1
+    current = jax.ShapeDtypeStruct(currents.shape[1:], currents.dtype)
+    count = operations(jax.make_jaxpr(step)(start, current).jaxpr)
+    return timesteps if timesteps * count <= UNROLLED_OPERATIONS else 1
+
+
 def trace(
     neuron: Neuron, params: Params, currents: Float[Array, "T ..."]
 ) -> tuple[State, Float[Array, "T ..."]]:
@@ -59,8 +78,7 @@ def trace(
         return state, (state, spikes.astype(currents.dtype))
 
     start = neuron.reset(currents.shape[1:], dtype)
-    timesteps = currents.shape[0]
-    unroll = timesteps if timesteps <= UNROLL else 1
+    unroll = _unroll(step, start, currents)
     _, (states, spikes) = jax.lax.scan(step, start, currents, unroll=unroll)
     return states, spikes
 

@@ -7,7 +7,7 @@ import json
 
 from lnm_jax import data, models, neurons
 from lnm_jax.errors import ConfigError
-from lnm_jax.layers.spiking import SCOPES
+from lnm_jax.layers.spiking import SHARING
 from lnm_jax.neurons import checks
 from lnm_jax.training import parallel
 
@@ -61,7 +61,7 @@ RULES = {
     "label_smoothing": _below_one,
     "log_every": _count,
     "progress": _flag,
-    "spiking.scope": functools.partial(checks.one_of, names=SCOPES),
+    "spiking.sharing": functools.partial(checks.one_of, names=SHARING),
     "spiking.window": _not_negative,
     "spiking.backend": functools.partial(checks.one_of, names=("auto", *neurons.BACKENDS)),
     "model.name": functools.partial(checks.one_of, names=models.MODELS),

@@ -1,0 +1,203 @@
+"""All backends give one neuron's spikes and gradients, for every neuron, surrogate and reset.
+
+Every pair of options stands in at least one case; `--full` runs every combination.
+"""
+
+import functools
+import itertools
+import logging
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from catalogue import RESETS, VARIANTS, trained
+
+from lnm_jax import neurons
+from lnm_jax.neurons import backends, fused, kernel, over_time
+
+# Odd sizes, which no block divides, and one larger than a block of the kernel.
+SHAPES = [(3, 7, 5), (1,), (2, 130), (1031,)]
+TIMESTEPS = [3, 2, 1, 4, 10]
+DTYPES = ["float32", "bfloat16"]
+SCOPES = ["layer", "channel"]
+
+
+def cases(full):
+    """(variant, surrogate, reset, T, shape, dtype, scope)."""
+    if full:
+        yield from itertools.product(
+            VARIANTS, neurons.SURROGATES, range(len(RESETS)), TIMESTEPS, SHAPES, DTYPES, SCOPES
+        )
+        return
+    # Each option cycles at a pace of its own, so that any two of them meet.
+    for v, variant in enumerate(VARIANTS):
+        for i, surrogate in enumerate(neurons.SURROGATES):
+            # T = 10 and 4 compile longest: with few variants.
+            timesteps = TIMESTEPS[(i + v // 4) % 3] if i or v % 5 else TIMESTEPS[3 + v // 5 % 2]
+            yield (
+                variant,
+                surrogate,
+                (i + v) % len(RESETS),
+                timesteps,
+                SHAPES[(i + v // 2) % len(SHAPES)],
+                DTYPES[(i // 2 + v) % 2],
+                SCOPES[(i + v // 3) % 2],
+            )
+
+
+def pytest_generate_tests(metafunc):
+    if "case" in metafunc.fixturenames:
+        found = list(cases(metafunc.config.getoption("--full")))
+        metafunc.parametrize("case", found, ids=lambda case: "-".join(map(str, case)))
+
+
+def test_the_short_form_holds_every_pair():
+    short = list(cases(full=False))
+    for a, b in [(0, 1), (0, 2), (0, 4), (0, 5), (0, 6), (1, 2), (1, 4), (1, 6), (2, 6)]:
+        options = [sorted({case[k] for case in short}, key=str) for k in (a, b)]
+        missing = set(itertools.product(*options)) - {(case[a], case[b]) for case in short}
+        assert not missing, (a, b, missing)
+    assert {case[3] for case in short} == set(TIMESTEPS)
+
+
+interpreted = functools.partial(kernel.run, interpret=True)
+
+
+def gradients(run, params, currents, cotangent):
+    spikes, pullback = jax.vjp(run, params, currents)
+    return spikes, *pullback(cotangent)
+
+
+def test_backends_agree(case):
+    variant, surrogate, reset, timesteps, shape, dtype, scope = case
+    neuron = neurons.build(**VARIANTS[variant], **RESETS[reset], surrogate=surrogate)
+    if scope == "channel":
+        neuron = neurons.per_channel(neuron, shape[-1])
+    params = trained(neuron)
+    rng = np.random.default_rng(zlib.crc32(repr(case).encode()))
+    currents = jnp.asarray(rng.normal(0.25, 0.5, (timesteps, *shape)), dtype)
+    cotangent = jnp.asarray(rng.normal(size=currents.shape), dtype)
+
+    @jax.jit
+    def all_backends(*arguments):
+        return [
+            gradients(functools.partial(run, neuron), *arguments)
+            for run in (over_time.scan, fused.recompute, interpreted)
+        ]
+
+    scan, *others = all_backends(params, currents, cotangent)
+    assert scan[0].dtype == dtype
+    for other in others:
+        np.testing.assert_array_equal(other[0], scan[0])
+        for got, want in zip(jax.tree.leaves(other[1:]), jax.tree.leaves(scan[1:]), strict=True):
+            assert got.dtype == want.dtype
+            rounded = got.dtype == jnp.bfloat16
+            got, want = np.asarray(got, np.float64), np.asarray(want, np.float64)
+            # bfloat16 gradients are float32 ones rounded to 8 bits.
+            tolerance = 1e-2 if rounded else 1e-5
+            scale = max(np.abs(want).max(initial=0), 1e-2)  # of gradients that are 0, too
+            np.testing.assert_allclose(got / scale, want / scale, atol=tolerance)
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_kernels_lower_for_cuda_without_a_gpu(variant, scope):
+    neuron = neurons.build(**VARIANTS[variant], surrogate="sigmoid", reset="soft")
+    dtype = jnp.bfloat16 if scope == "layer" else jnp.float32
+    currents = jnp.zeros((2, 3, 130), dtype)
+    if scope == "channel":
+        neuron = neurons.per_channel(neuron, 130)
+    assert kernel.refusal(neuron, neuron.init(jax.random.key(0)), currents) is None
+
+
+def unusual():
+    """A neuron that sorts its parameters, which Triton cannot."""
+    lif = neurons.lif()
+
+    def step(params, v, current):
+        return lif.step({}, v, current + jnp.sort(params["b"])[0])
+
+    return lif._replace(init=lambda key: {"b": jnp.arange(3.0)}, step=step)
+
+
+def test_a_neuron_that_the_kernel_cannot_trace_runs_as_a_scan_and_says_why(caplog):
+    neuron = unusual()
+    params, currents = neuron.init(jax.random.key(0)), jnp.full((3, 4), 0.4)
+    fused._log_once.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            spikes = fused.fused(neuron, params, currents, platform="gpu")
+    np.testing.assert_array_equal(spikes, over_time.scan(neuron, params, currents))
+    assert len(caplog.records) == 1  # one line, once
+    assert "'scan' instead of the GPU kernel" in caplog.text
+
+
+def test_the_kernel_refuses_more_timesteps_than_it_can_unroll():
+    assert "T = 1000 timesteps are more than 32" in kernel.refusal(
+        neurons.lif(), {}, jnp.zeros((1000, 2))
+    )
+    assert "no neurons" in kernel.refusal(neurons.lif(), {}, jnp.zeros((2, 0)))
+
+
+@pytest.mark.parametrize("backend", ["auto", *backends.BACKENDS])
+def test_a_thousand_timesteps_work(backend):
+    neuron = neurons.lnm()
+    params = {"theta": jnp.array([-0.2, 0.1, 0.05])}
+    currents = jax.random.normal(jax.random.key(0), (1000, 3)) * 0.3
+    run = functools.partial(neurons.run, neuron, backend=backend)
+    spikes, d_params, d_currents = jax.jit(functools.partial(gradients, run))(
+        params, currents, jnp.ones_like(currents)
+    )
+    assert 0 < spikes.mean() < 1
+    assert np.isfinite(d_params["theta"]).all()
+    assert d_currents.shape == currents.shape
+
+
+def test_auto_is_the_platforms_fastest(monkeypatch):
+    chosen = []
+    monkeypatch.setitem(
+        backends.BACKENDS, "fused", lambda *args: chosen.append("fused") or over_time.scan(*args)
+    )
+    neurons.run(neurons.lif(), {}, jnp.zeros((2, 3)))
+    assert chosen == ["fused"] * (backends.FASTEST["cpu"] == "fused")
+
+
+def test_a_nan_cotangent_is_not_lost():
+    currents = jnp.full((2, 3), 0.3)
+    run = functools.partial(fused.recompute, neurons.lif(), {})
+    _, pullback = jax.vjp(run, currents)
+    (gradient,) = pullback(jnp.full((2, 3), jnp.nan))
+    assert np.isnan(gradient).all()
+
+
+def test_a_layer_keeps_nothing_but_currents_and_spikes_for_its_backward_pass():
+    # Temporary memory a layer adds to a chain of layers, in arrays of the currents' size: the
+    # currents, and the spikes that the next layer's weights need. XLA's own choice is more.
+    def chain(backend, layers, neuron):
+        def loss(params, weights, currents):
+            for _ in range(layers):
+                spikes = neurons.run(neuron, params, currents, backend=backend)
+                currents = spikes @ weights
+            return (currents**2).sum()
+
+        return jax.grad(loss, (0, 1, 2))
+
+    neuron = neurons.lnm()
+    params = jax.eval_shape(neuron.init, jax.random.key(0))
+    currents = jax.ShapeDtypeStruct((4, 4096, 32), jnp.float32)
+    weights = jax.ShapeDtypeStruct((32, 32), jnp.float32)
+    added = {}
+    for backend in ("scan", "fused"):
+        temporary = [
+            jax.jit(chain(backend, layers, neuron))
+            .lower(params, weights, currents)
+            .compile()
+            .memory_analysis()
+            .temp_size_in_bytes
+            for layers in (2, 4)
+        ]
+        added[backend] = (temporary[1] - temporary[0]) / 2 / (4 * currents.size)
+    assert added["fused"] == pytest.approx(2, abs=0.1)
+    assert added["scan"] > 2.5

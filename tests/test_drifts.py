@@ -1,0 +1,191 @@
+"""Drift families and fixed drifts: against float64 NumPy, at 0, at the start, at the knots."""
+
+import hypothesis
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy_reference as reference
+import pytest
+from catalogue import LIF_AT_START
+from hypothesis import strategies as st
+
+from lnm_jax import neurons
+from lnm_jax.neurons import bounding, drift, fixed
+
+U = np.linspace(-1, 1, 101)
+DECAY = 0.25
+
+
+def cases():
+    rng = np.random.default_rng(7)
+    for degree in range(1, 9):
+        theta = rng.normal(0, 0.5, degree)
+        yield (
+            f"polynomial-{degree}",
+            drift.learned_polynomial(bounding.clip(1.0), degree=degree, decay=DECAY),
+            {"theta": theta},
+            lambda u, theta=theta: reference.polynomial(theta, u),
+        )
+        for limit in (1.0, 2.0):
+            yield (
+                f"chebyshev-{degree}-{limit}",
+                drift.learned_chebyshev(
+                    bounding.clip(limit), limit=limit, degree=degree, decay=DECAY
+                ),
+                {"theta": theta},
+                lambda u, theta=theta, limit=limit: reference.chebyshev(theta, u, limit),
+            )
+    for knots in (2, 3, 4, 7):
+        theta = rng.normal(0, 0.5, knots + 1)
+        yield (
+            f"spline-{knots}",
+            drift.learned_spline(bounding.clip(1.0), limit=1.0, knots=knots, decay=DECAY),
+            {"theta": theta},
+            lambda u, theta=theta: reference.spline(theta, u, 1.0),
+        )
+    weights = {name: rng.normal(0, 1, 5) for name in ("in", "bias", "out")}
+
+    def mlp_with_line(u):
+        value, slope = reference.mlp(weights, u)
+        return value + (DECAY - 1) * u, slope + DECAY - 1
+
+    yield (
+        "mlp",
+        drift.learned_mlp(bounding.clip(1.0), hidden=5, decay=DECAY),
+        weights,
+        mlp_with_line,
+    )
+    yield (
+        "quadratic",
+        fixed.quadratic(a_0=0.75, v_c=0.25, limit=1.0),
+        {},
+        lambda u: reference.quadratic(u, 0.75, 0.25),
+    )
+    yield (
+        "exponential",
+        fixed.exponential(decay=DECAY, delta_t=0.1, v_t=0.2, limit=1.0),
+        {},
+        lambda u: reference.exponential(u, DECAY, 0.1, 0.2),
+    )
+
+
+CASES = {name: rest for name, *rest in cases()}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_drift_and_derivative_equal_numpy(name):
+    f, params, wanted = CASES[name]
+    u = U[1:-1]  # at the clip itself the derivative is one-sided
+    with jax.enable_x64(True):
+        params = jax.tree.map(jnp.asarray, params)
+        slope = jax.jit(jax.vmap(jax.grad(lambda u: f.apply(params, u))))(jnp.asarray(u))
+        value = f.apply(params, jnp.asarray(u))
+    wanted_value, wanted_slope = wanted(u)
+    np.testing.assert_allclose(value, wanted_value, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(slope, wanted_slope, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradient_of_the_parameters_equals_differences(name):
+    f, params, _ = CASES[name]
+    if not params:
+        pytest.skip("nothing is learned")
+    with jax.enable_x64(True):
+        params = jax.tree.map(jnp.asarray, params)
+        direction = jax.tree.map(jnp.cos, params)
+        total = jax.jit(lambda p: f.apply(p, jnp.asarray(U)).sum())
+        _, slope = jax.jvp(total, (params,), (direction,))
+        ahead, behind = (
+            jax.tree.map(lambda p, d: p + h * d, params, direction)  # noqa: B023
+            for h in (1e-6, -1e-6)
+        )
+        difference = (total(ahead) - total(behind)) / 2e-6
+    # Over u symmetric around 0 odd powers sum to 0: the error is that of the largest terms.
+    np.testing.assert_allclose(slope, difference, rtol=1e-6, atol=1e-6)
+
+
+@hypothesis.given(seed=st.integers(0, 2**30), size=st.sampled_from([1, 3, 16, 37]))
+@hypothesis.settings(max_examples=20, deadline=None)
+@pytest.mark.parametrize("family", drift.FAMILIES)
+@pytest.mark.parametrize("bound", bounding.BOUNDS)
+def test_f_of_0_is_exactly_0_for_any_parameters(family, bound, seed, size):
+    f = drift.FAMILIES[family](
+        bounding.BOUNDS[bound](1.0), limit=1.0, degree=4, knots=6, hidden=5, decay=DECAY
+    )
+    start = f.init(jax.random.key(seed))
+    params = jax.tree.map(lambda x: 3 * jax.random.normal(jax.random.key(seed), x.shape), start)
+    np.testing.assert_array_equal(jax.jit(f.apply)(params, jnp.zeros(size)), 0)
+
+
+@pytest.mark.parametrize("fields", LIF_AT_START, ids=str)
+def test_learnable_neurons_start_exactly_as_lif(fields):
+    neuron = neurons.build(**fields)
+    currents = jax.random.uniform(jax.random.key(3), (8, 500), minval=-0.7, maxval=0.9)
+    params = neuron.init(jax.random.key(0))
+    states, spikes = neurons.trace(neuron, params, currents)
+    lif_states, lif_spikes = neurons.trace(neurons.lif(), {}, currents)
+    np.testing.assert_array_equal(spikes, lif_spikes)
+    assert jnp.abs(lif_states).max() <= 1
+    np.testing.assert_allclose(jax.tree.leaves(states)[0], lif_states, atol=1e-6)
+    assert 0.1 < spikes.mean() < 0.9
+
+
+@pytest.mark.parametrize("knots", [3, 5, 9])
+def test_the_spline_is_twice_continuously_differentiable_at_its_knots(knots):
+    with jax.enable_x64(True):
+        theta = jnp.asarray(np.random.default_rng(0).normal(size=knots + 1))
+        g = lambda u: drift.spline(theta, u, 1.0)
+        derivatives = [jax.jit(d) for d in (g, jax.grad(g), jax.grad(jax.grad(g)))]
+        third = jax.jit(jax.grad(derivatives[2]))
+        inner = np.linspace(-1, 1, knots)[1:-1]
+        for knot in inner:
+            for d in derivatives:
+                assert abs(d(knot - 1e-9) - d(knot + 1e-9)) < 1e-5
+        # It bends at its knots and nowhere else: the third derivative jumps there.
+        assert max(abs(third(knot - 1e-6) - third(knot + 1e-6)) for knot in inner) > 0.1
+
+
+def test_chebyshev_stays_in_its_interval_whatever_the_bound():
+    # limit 2: T_k of u / 2, so that all potentials up to 2 are told apart.
+    f = neurons.lnm(family="chebyshev", clip=2.0, degree=2)
+    params = {"theta": jnp.array([0.0, 1.0])}  # T_2(u/2) - T_2(0) = u**2 / 2
+    u = jnp.array([-3.0, -1.5, 0.5, 2.0, 3.0])
+    np.testing.assert_allclose(
+        neurons.drift_of(f, params, u), jnp.minimum(jnp.abs(u), 2) ** 2 / 2, rtol=1e-5
+    )
+
+
+def test_the_linear_bound_continues_f_with_its_slope():
+    theta = jnp.array([0.3, -0.4, 0.2])
+    f = bounding.linear(1.0)(lambda u: drift.polynomial(theta, u))
+    inside = lambda u: drift.polynomial(theta, u)
+    slope = jax.grad(inside)
+    for end in (-1.0, 1.0):
+        for beyond in (0.5, 2.0):
+            u = end * (1 + beyond)
+            np.testing.assert_allclose(f(u), inside(end) + slope(end) * end * beyond, rtol=1e-6)
+            np.testing.assert_allclose(jax.grad(f)(u), slope(end), rtol=1e-6)
+    np.testing.assert_allclose(f(0.4), inside(0.4), rtol=1e-6)
+    # What clip cannot tell apart, it can.
+    assert f(2.0) != f(3.0)
+
+
+@pytest.mark.parametrize("name", reference.PRIMITIVES)
+@pytest.mark.parametrize("width", [0.5, 1.0, 2.0])
+def test_surrogates_are_the_derivative_of_their_primitive(name, width):
+    x = np.linspace(-3, 3, 1201) + 1e-4  # clear of the kinks by 1e-4
+    h = 1e-6
+    primitive = reference.PRIMITIVES[name]
+    wanted = (primitive(x + h, width) - primitive(x - h, width)) / (2 * h)
+    with jax.enable_x64(True):
+        spike = neurons.SURROGATES[name]
+        got = jax.vmap(jax.grad(lambda x: spike(x, width)))(jnp.asarray(x))
+        np.testing.assert_array_equal(spike(jnp.asarray(x)), x >= 0)
+    np.testing.assert_allclose(got, wanted, atol=1e-6)
+    # Area 1: the primitive goes from 0 to 1.
+    assert primitive(-1e9, width) == pytest.approx(0, abs=1e-6)
+    assert primitive(1e9, width) == pytest.approx(1, abs=1e-6)
+
+
+def test_every_surrogate_has_a_primitive():
+    assert set(reference.PRIMITIVES) == set(neurons.SURROGATES)
