@@ -1,0 +1,20 @@
+"""Every benchmark runs to its end in its short form."""
+
+import pytest
+
+from benchmarks import __main__ as command
+
+
+@pytest.mark.parametrize("name", command.BENCHMARKS)
+def test_a_short_benchmark_prints_a_table_and_keeps_nothing(name, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(command, "RESULTS", tmp_path)
+    assert command.main([name, "--short"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith("| ---")
+    assert len(lines) >= 4
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_benchmark_is_refused(capsys):
+    assert command.main(["speed"]) == 2
+    assert "usage: python -m benchmarks {neuron_memory" in capsys.readouterr().err
