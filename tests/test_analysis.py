@@ -12,15 +12,25 @@ from lnm_jax.training import loop
 U = jnp.linspace(-2, 2, 41)
 
 
-@pytest.mark.parametrize("kind", ["lnm", "lif"])
-def test_the_picture_shows_every_layer(config, kind):
-    config.neuron.kind = kind
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"neuron.kind": "lif"},
+        {"neuron.kind": "lnm_two_variable"},
+        {"neuron.bound": "linear", "spiking.sharing": "channel", "spiking.window": 1.5},
+    ],
+    ids=str,
+)
+def test_every_kind_of_neuron_trains_and_is_drawn(config, fields):
+    config.update_from_flattened_dict(fields)
     config.epochs = 1
     run = loop.train(config)
     curves = dynamics.learned_drifts(run, U)
     assert list(curves) == run.experiment.spiking_layers()
-    theta = run.state.params["stem_spike"].get("neuron", {}) if kind == "lnm" else {}
-    wanted = neurons.drift_of(run.experiment.neuron, jax.device_get(theta), U)
+    params = jax.device_get(run.state.params).get("stem_spike", {}).get("neuron", {})
+    u = jnp.broadcast_to(U[:, None], (len(U), 4)) if "spiking.sharing" in fields else U
+    wanted = neurons.drift_of(run.experiment.neuron, params, u)
     np.testing.assert_array_equal(curves["stem_spike"], wanted)
     with open(dynamics.save_picture(run), "rb") as file:
         assert file.read(8) == b"\x89PNG\r\n\x1a\n"
