@@ -13,6 +13,7 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
+from lnm_jax import launch
 from lnm_jax.errors import ConfigError
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -71,4 +72,6 @@ def main(argv):
 
 
 if __name__ == "__main__":
+    launch.use_huge_pages()
+    launch.use_compilation_cache()
     sys.exit(main(sys.argv))

@@ -9,9 +9,13 @@ import sys
 
 import jax
 
-from benchmarks import neuron_memory, neuron_time
+from benchmarks import neuron_memory, neuron_time, train_step
 
-BENCHMARKS = {"neuron_memory": neuron_memory.run, "neuron_time": neuron_time.run}
+BENCHMARKS = {
+    "neuron_memory": neuron_memory.run,
+    "neuron_time": neuron_time.run,
+    "train_step": train_step.run,
+}
 RESULTS = pathlib.Path(__file__).parent / "results"
 
 

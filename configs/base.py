@@ -13,6 +13,7 @@ def get_config() -> ConfigDict:
     config.directory = "runs"  # where run directories are made
     config.seed = 0  # of parameters, data order and augmentation
     config.timesteps = 4  # T; static images are shown T times
+    config.compute_dtype = "float32"  # of convolutions and spikes: float32, bfloat16
     config.epochs = 30  # passes over the training set
     config.label_smoothing = 0.1  # share of the target spread over all classes
     config.log_every = 10  # training steps a line of metrics.jsonl averages over
@@ -53,14 +54,19 @@ def get_config() -> ConfigDict:
     config.spiking.backend = "auto"  # scan, fused, auto
 
     config.model = ConfigDict()
-    config.model.name = "resnet_small"
+    config.model.name = "resnet_small"  # resnet_small, resnet19, resnet34, vggsnn
     # Unset (None) leaves a field to the model.
     config.model.stem = config_dict.placeholder(int)  # channels of the first convolution
-    config.model.widths = config_dict.placeholder(tuple)  # channels of each stage
+    config.model.stem_kernel = config_dict.placeholder(int)  # side of its kernel
+    config.model.stem_stride = config_dict.placeholder(int)
+    config.model.stem_pool = config_dict.placeholder(str)  # after the stem: max, average, none
+    config.model.widths = config_dict.placeholder(tuple)  # channels of each stage or group
     config.model.blocks = config_dict.placeholder(tuple)  # blocks of each stage
+    config.model.pooling = config_dict.placeholder(str)  # vggsnn: average, max
     config.model.head = config_dict.placeholder(int)  # spiking dense layer, 0 for none
     config.model.momentum = 0.9  # share of BatchNorm's running statistics kept per step
     config.model.epsilon = 1e-5  # added to BatchNorm's variance
+    config.model.tdbn = 0.0  # BatchNorm scales start at this threshold (Zheng et al. 2021); 0: 1
 
     config.data = ConfigDict()
     config.data.name = "digits"

@@ -10,9 +10,6 @@ def get_config():
     """The default experiment: learned neurons on real data in about a minute and a half."""
     config = base.get_config()
     config.epochs = 45
-    config.model.stem = 24
-    config.model.widths = (24, 48)
-    config.model.blocks = (1, 1)
     config.data.batch_size = 32
     config.data.crop_padding = 1
     config.optimizer.learning_rate = 0.05

@@ -15,6 +15,8 @@ os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 )
 
+os.environ["LNM_HUGE_PAGES"] = "0"  # a restart costs time; one test asks for it
+
 import subprocess
 import sys
 

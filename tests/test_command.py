@@ -3,6 +3,9 @@
 import json
 import os
 import pathlib
+import platform
+import subprocess
+import sys
 import time
 
 import jax
@@ -108,7 +111,12 @@ BAD = [
         ["--config.spiking.window=1", "--config.neuron.kind=adex"],
         "config.spiking.window must be 0 for a neuron of two variables, got 1.0",
     ),
-    (["--config.model.name=vit"], "config.model.name must be one of resnet_small; got 'vit'"),
+    (["--config.model.name=vit"], "config.model.name must be one of resnet_small, resnet19"),
+    (
+        ["--config.model.name=vggsnn", "--config.model.stem=4"],
+        "config.model.stem is not a field of vggsnn; leave it unset",
+    ),
+    (["--config.compute_dtype=float16"], "config.compute_dtype must be one of float32, bfloat16"),
     (["--config.model.widths=4,8,16"], "config.model.blocks must have one entry for each of"),
     (["--config.data.name=mnist"], "config.data.name must be one of digits; got 'mnist'"),
     (["--config.optimizer.learning_rate=-0.1"], "learning_rate must be >= 0, got -0.1"),
@@ -158,3 +166,27 @@ def test_a_run_without_a_checkpoint_is_not_resumed(config, capsys):
 def test_help_shows_the_commands(capsys):
     assert train.main(["train.py", "--help"]) == 0
     assert "--resume=runs/<name>" in capsys.readouterr().out
+
+
+def test_the_process_restarts_itself_once_for_huge_pages(tmp_path):
+    code = (
+        "import os, sys; from lnm_jax import launch; "
+        "launch.use_huge_pages(); print(os.getpid(), launch.allocator(), 'jax' in sys.modules)"
+    )
+    env = {key: value for key, value in os.environ.items() if key != "GLIBC_TUNABLES"}
+    runs = {}
+    for switch in ("1", "0"):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            env=env | {"LNM_HUGE_PAGES": switch},
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=train.HERE,
+        )
+        runs[switch] = (str(process.pid), process.communicate()[0])
+    if platform.libc_ver()[0] == "glibc":
+        pid, out = runs["1"]
+        # The same process, started again before jax was imported.
+        assert out.startswith(f"{pid} huge pages by GLIBC_TUNABLES (LNM_HUGE_PAGES=0 ")
+        assert out.endswith(" False\n")
+    assert "the system's default False" in runs["0"][1]

@@ -5,8 +5,10 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from lnm_jax import layers, neurons
+from lnm_jax.layers import convolution
 
 
 def test_spiking_owns_theta_and_runs_the_neuron():
@@ -83,3 +85,20 @@ def test_a_fitted_window_follows_the_spread_of_the_potential():
     np.testing.assert_allclose(
         gradient(layer, params | updates), gradient(fixed, params), rtol=1e-3, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 7])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_convolutions_gradients_equal_the_native_ones(kernel, stride):
+    pad = (((kernel - 1) // 2,) * 2,) * 2
+    x = jax.random.normal(jax.random.key(0), (2, 9, 8, 3))
+    k = jax.random.normal(jax.random.key(1), (kernel, kernel, 3, 5))
+    ours = lambda x, k: convolution.convolve(x, k, (stride, stride), pad)
+    native = lambda x, k: jax.lax.conv_general_dilated(
+        x, k, (stride, stride), pad, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    results = [
+        jax.jit(jax.value_and_grad(lambda *a, f=f: jnp.sin(f(*a)).sum(), (0, 1)))(x, k)
+        for f in (ours, native)
+    ]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), *results)

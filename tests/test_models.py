@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -77,3 +78,105 @@ def test_bad_input_is_named(images):
         tiny().init(jax.random.key(0), images[0])
     with pytest.raises(ValueError, match="model must be one of"):
         models.build("resnet_19000", neuron=neurons.lif(), num_classes=2, timesteps=1)
+
+
+def full(name, neuron=None):
+    model = models.build(name, neuron=neuron or neurons.lnm(), num_classes=10, timesteps=1)
+    return models.counts(model, (1, *models.INPUTS[name]))
+
+
+def total(rows, field, kind=None):
+    return sum(getattr(row, field) for row in rows if kind in (None, row.kind))
+
+
+def test_resnet19_has_the_published_size():
+    rows = full("resnet19")
+    assert total(rows, "weights", "convolution") == 12_553_600
+    assert total(rows, "neurons") == 1_442_048
+    assert total(rows, "macs") == 2_285_373_952  # 2.28 G a timestep
+    # 17 convolutions and 2 dense layers give it its name; two more are shortcuts.
+    assert len([row for row in rows if row.kind == "convolution"]) == 17 + 2
+    assert [row.path for row in rows if row.kind == "dense"] == ["head", "classifier"]
+    shapes = {row.path: row.shape for row in rows}
+    assert shapes["stem_spike"] == shapes["stage_1_block_3/spike_2"] == (32, 32, 128)
+    assert shapes["stage_2_block_3/spike_2"] == (16, 16, 256)
+    assert shapes["stage_3_block_2/spike_2"] == (8, 8, 512)
+    assert shapes["head_spike"] == (256,)
+
+
+def test_resnet34_has_33_spiking_layers_in_the_order_of_figure_2():
+    rows = full("resnet34")
+    spiking = [row for row in rows if row.kind == "spiking"]
+    assert len(spiking) == 33
+    assert spiking[0].path == "stem_spike"
+    blocks = [3, 4, 6, 3]
+    wanted = [
+        f"stage_{stage}_block_{block}/spike_{n}"
+        for stage, count in enumerate(blocks, 1)
+        for block in range(1, count + 1)
+        for n in (1, 2)
+    ]
+    assert [row.path for row in spiking[1:]] == wanted
+    sides = [row.shape[0] for row in spiking]
+    assert sides == [112] + [56] * 6 + [28] * 8 + [14] * 12 + [7] * 6
+    assert [row.shape[-1] for row in spiking[1:]] == [64] * 6 + [128] * 8 + [256] * 12 + [512] * 6
+
+
+def test_vggsnn_has_the_published_layers():
+    rows = full("vggsnn")
+    spiking = [row.shape for row in rows if row.kind == "spiking"]
+    assert [shape[-1] for shape in spiking] == [64, 128, 256, 256, 512, 512, 512, 512]
+    assert [shape[0] for shape in spiking] == [48, 48, 24, 24, 12, 12, 6, 6]
+    classifier = rows[-1]
+    assert classifier.weights == 512 * 3 * 3 * 10
+
+
+def test_counting_agrees_with_the_parameters():
+    model = tiny(head=7)
+    x = jnp.zeros((2, 8, 8, 1))
+    params = jax.eval_shape(model.init, jax.random.key(0), x)["params"]
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    kernels = sum(leaf.size for path, leaf in leaves if path[-1].key == "kernel")
+    assert total(models.counts(model, x.shape), "weights") == kernels
+
+
+def test_the_command_prints_the_table(capsys):
+    from lnm_jax.models import __main__ as command
+
+    assert command.main(["resnet19"]) == 0
+    assert "12,553,600 convolution weights" in capsys.readouterr().out
+    assert command.main(["resnet20"]) == 2
+    assert "no such model: resnet20" in capsys.readouterr().err
+
+
+def test_tdbn_starts_scales_at_the_threshold():
+    model = tiny(tdbn=0.5)
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((2, 8, 8, 1)))["params"]
+    block = params["stage_2_block_1"]
+    np.testing.assert_allclose(block["conv_1"]["norm"]["scale"], 0.5)
+    np.testing.assert_allclose(block["conv_2"]["norm"]["scale"], 0.5 / np.sqrt(2), rtol=1e-6)
+    np.testing.assert_allclose(block["shortcut"]["norm"]["scale"], 0.5 / np.sqrt(2), rtol=1e-6)
+
+
+def test_bfloat16_computes_in_it_and_keeps_the_rest_in_float32(images):
+    model = tiny(dtype=jnp.bfloat16, head=7)
+    variables = jax.jit(model.init)(jax.random.key(0), images)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    seen = {}
+
+    def record(call, args, kwargs, context):
+        result = call(*args, **kwargs)
+        if context.method_name == "__call__":
+            seen["/".join(context.module.path)] = result.dtype
+        return result
+
+    def run(variables, x):
+        with nn.intercept_methods(record):
+            return model.apply(variables, x, train=True, mutable=["batch_stats", "rates"])
+
+    logits, updates = jax.eval_shape(run, variables, images)
+    assert logits.dtype == jnp.float32
+    assert {leaf.dtype for leaf in jax.tree.leaves(updates)} == {jnp.dtype("float32")}
+    for path in ("stem/conv", "stem", "stem_spike", "stage_2_block_2/conv_2/conv", "head"):
+        assert seen[path] == jnp.bfloat16, path
+    assert seen["classifier"] == jnp.float32

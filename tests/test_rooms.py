@@ -10,11 +10,13 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 BELOW = {
     "errors": set(),
     "version": set(),
+    "launch": set(),
     "neurons": set(),
     "layers": {"neurons"},
     "models": {"layers", "neurons"},
     "data": {"errors"},
-    "training": {"data", "errors", "layers", "models", "neurons"},
+    "training": {"data", "errors", "launch", "layers", "models", "neurons"},
+    "export": {"data", "errors", "layers", "models", "neurons", "training"},
     "analysis": {"data", "errors", "layers", "models", "neurons", "training"},
 }
 # neurons is pure JAX; optional packages are imported inside the functions that use them.
@@ -25,6 +27,7 @@ ALLOWED_AT_TOP = {
     "data": {"jax", "numpy"},
     "training": {"jax", "numpy", "flax", "optax", "orbax"},
     "analysis": {"jax", "numpy", "flax"},
+    "export": {"jax", "numpy", "flax"},
 }
 
 

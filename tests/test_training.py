@@ -154,6 +154,32 @@ def test_the_logged_window_is_the_mean_of_its_steps(run):
     np.testing.assert_allclose([np.mean(seen[:2]), np.mean(seen[2:4])], logged[:2], rtol=1e-6)
 
 
+def test_nothing_is_compiled_after_the_first_steps(run):
+    from lnm_jax import data
+    from lnm_jax.training import parallel
+
+    compiled = []
+
+    def listen(event, duration, **_):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(event)
+
+    this = experiment.build(run.experiment.config)
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        state = parallel.replicate(this.init())
+        for step, batch in enumerate(data.train_batches(this.dataset.train, 0, 480, 0, 4)):
+            state, _ = this.train_step(state, batch)
+            experiment.evaluate(this, state.variables)
+            float(state.window["loss"])
+            if step == 0:
+                assert compiled  # the listener does hear compilations
+                compiled.clear()
+        assert not compiled
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
 def test_checkpoints_restore_the_last_state_exactly(run):
     with Checkpoints(os.path.join(run.directory, "checkpoints"), keep=2) as checkpoints:
         restored = checkpoints.restore(run.experiment.init())

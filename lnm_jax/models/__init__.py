@@ -3,21 +3,47 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
-from flax.traverse_util import flatten_dict
 
+from lnm_jax.models.counts import Count, counts, spiking_layers
 from lnm_jax.models.resnet import BasicBlock, SpikingResNet
+from lnm_jax.models.vgg import SpikingVGG
 from lnm_jax.neurons import Neuron
 from lnm_jax.neurons.checks import one_of
 
 MODELS = {
-    "resnet_small": functools.partial(SpikingResNet, stem=32, widths=(32, 64), blocks=(1, 1)),
+    "resnet_small": functools.partial(SpikingResNet, stem=24, widths=(24, 48), blocks=(1, 1)),
+    # Zheng et al. (2021): 17 convolutions and 2 dense layers.
+    "resnet19": functools.partial(
+        SpikingResNet, stem=128, widths=(128, 256, 512), blocks=(3, 3, 2), head=256
+    ),
+    # Zheng et al. (2021) for ImageNet: 33 spiking layers, numbered in the order they run.
+    "resnet34": functools.partial(
+        SpikingResNet,
+        stem=64,
+        widths=(64, 128, 256, 512),
+        blocks=(3, 4, 6, 3),
+        stem_kernel=7,
+        stem_stride=2,
+        stem_pool="max",
+    ),
+    # Deng et al. (2022), for 48x48 event frames.
+    "vggsnn": functools.partial(SpikingVGG, widths=((64, 128), (256, 256), (512, 512), (512, 512))),
 }
+# Height, width and channels of the data that each model was published for.
+INPUTS = {
+    "resnet_small": (8, 8, 1),
+    "resnet19": (32, 32, 3),
+    "resnet34": (224, 224, 3),
+    "vggsnn": (48, 48, 2),
+}
+
+
+def _hashable(value):
+    """Lists as tuples, also inside: Flax wants its modules' attributes so."""
+    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
 
 
 def build(
@@ -25,45 +51,32 @@ def build(
 ) -> nn.Module:
     """The model of that name; fields that are None keep the preset's value.
 
-    Raises: ValueError for an unknown name.
+    Raises: ValueError for an unknown name, a field that the model does not have, or stages
+      whose widths and blocks do not match.
     """
     one_of("model", name, MODELS)
-    given = {key: value for key, value in fields.items() if value is not None}
-    return MODELS[name](neuron=neuron, num_classes=num_classes, timesteps=timesteps, **given)
-
-
-def stages(name: str, widths: Sequence[int] | None, blocks: Sequence[int] | None) -> None:
-    """Checks that widths and blocks, each given or the preset's, name as many stages.
-
-    Raises: ValueError if they do not.
-    """
-    preset = MODELS[name].keywords
-    widths = preset["widths"] if widths is None else tuple(widths)
-    blocks = preset["blocks"] if blocks is None else tuple(blocks)
-    if len(widths) != len(blocks):
+    preset = MODELS[name]
+    given = {key: _hashable(value) for key, value in fields.items() if value is not None}
+    for key in given:
+        if key not in preset.func.__dataclass_fields__:
+            raise ValueError(f"model.{key} is not a field of {name}; leave it unset")
+    model = preset(neuron=neuron, num_classes=num_classes, timesteps=timesteps, **given)
+    if isinstance(model, SpikingResNet) and len(model.widths) != len(model.blocks):
         raise ValueError(
-            f"model.blocks must have one entry for each of model.widths {widths}, got {blocks}"
+            f"model.blocks must have one entry for each of model.widths {model.widths}, "
+            f"got {model.blocks}"
         )
+    return model
 
 
-def spiking_layers(model: nn.Module, input_shape: Sequence[int]) -> list[str]:
-    """Paths of a model's spiking layers in the order they run, as Figure 2 numbers them.
-
-    Args:
-      model: any Flax model whose spiking layers are `layers.Spiking`.
-      input_shape: of one batch, as the model takes it.
-    Returns: paths such as "stage_1_block_1/spike_2"; nothing is computed.
-    """
-    names = []
-
-    def record(key, x):
-        variables = model.init(key, x)
-        _, sown = model.apply(variables, x, mutable=["rates"])
-        # Flax fills the collection in the order of the calls; jax sorts it when it returns.
-        names.extend("/".join(path[:-1]) for path in flatten_dict(sown["rates"]))
-
-    jax.eval_shape(record, jax.random.key(0), jnp.zeros(input_shape))
-    return names
-
-
-__all__ = ["MODELS", "BasicBlock", "SpikingResNet", "build", "spiking_layers"]
+__all__ = [
+    "INPUTS",
+    "MODELS",
+    "BasicBlock",
+    "Count",
+    "SpikingResNet",
+    "SpikingVGG",
+    "build",
+    "counts",
+    "spiking_layers",
+]

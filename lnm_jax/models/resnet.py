@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import flax.linen as nn
 import jax.numpy as jnp
 
-from lnm_jax.layers import ConvNorm, Spiking, fold_time, unfold_time
-from lnm_jax.neurons import Neuron
+from lnm_jax.layers import fold_time, unfold_time
+from lnm_jax.models.network import SpikingNetwork
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -23,12 +23,14 @@ class BasicBlock(nn.Module):
       stride: of the first convolution and the shortcut.
       conv_norm: factory of the block's `ConvNorm` layers.
       spiking: factory of its `Spiking` layers.
+      summed_gamma: initial BatchNorm scale of the two branches that are added.
     """
 
     features: int
     stride: int
     conv_norm: functools.partial
     spiking: functools.partial
+    summed_gamma: float = 1.0
 
     @nn.compact
     def __call__(self, spikes: Float[Array, "T B H W C"], *, train: bool):
@@ -36,89 +38,58 @@ class BasicBlock(nn.Module):
         timesteps = spikes.shape[0]
         x = fold_time(spikes)
         shortcut = x
+        summed = functools.partial(self.conv_norm, gamma=self.summed_gamma)
         if self.stride != 1 or x.shape[-1] != self.features:
-            shortcut = self.conv_norm(self.features, 1, self.stride, name="shortcut")(
-                x, train=train
-            )
+            shortcut = summed(self.features, 1, self.stride, name="shortcut")(x, train=train)
         x = self.conv_norm(self.features, 3, self.stride, name="conv_1")(x, train=train)
         x = self.spiking(name="spike_1")(unfold_time(x, timesteps), train=train)
-        x = self.conv_norm(self.features, 3, 1, name="conv_2")(fold_time(x), train=train)
+        x = summed(self.features, 3, 1, name="conv_2")(fold_time(x), train=train)
         x = unfold_time(x + shortcut, timesteps)
         return self.spiking(name="spike_2")(x, train=train)
 
 
-class SpikingResNet(nn.Module):
+class SpikingResNet(SpikingNetwork):
     """Stem, stages of basic blocks, average pool, optional spiking dense layer, classifier.
 
-    Attributes:
-      neuron: for every spiking layer; each layer has parameters of its own.
-      sharing, window, backend: of every spiking layer, see `Spiking`.
-      num_classes: outputs.
-      timesteps: T for static images; event input brings its own.
-      stem: channels of the 3x3 stem.
+    Attributes beside those of `SpikingNetwork`:
+      stem: channels of the stem's convolution.
       widths: channels of each stage.
       blocks: basic blocks of each stage; every stage but the first starts with stride 2.
+      stem_kernel, stem_stride: of the stem's convolution.
+      stem_pool: 3x3 pooling with stride 2 of the stem's spikes: "max", "average" or "none".
       head: features of the spiking dense layer before the classifier, 0 for none.
-      axis_name: device axis that BatchNorm's statistics are averaged over in training.
-      momentum, epsilon: of every BatchNorm, see `ConvNorm`.
     """
 
-    neuron: Neuron
-    num_classes: int
-    timesteps: int
-    stem: int
-    widths: tuple[int, ...]
-    blocks: tuple[int, ...]
+    stem: int = 64
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    blocks: tuple[int, ...] = (2, 2, 2, 2)
+    stem_kernel: int = 3
+    stem_stride: int = 1
+    stem_pool: str = "none"
     head: int = 0
-    sharing: str = "layer"
-    window: float = 0.0
-    backend: str = "auto"
-    axis_name: str | None = None
-    momentum: float = 0.9
-    epsilon: float = 1e-5
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "*T B H W C"], *, train: bool = False
     ) -> Float[Array, "B K"]:
-        """Logits averaged over time (Eq. 6).
-
-        Args:
-          x: static images (B, H, W, C), or event frames (T, B, H, W, C).
-          train: batch statistics in BatchNorm.
-        Raises: ValueError for another number of axes.
-        """
-        conv_norm = functools.partial(
-            ConvNorm, momentum=self.momentum, epsilon=self.epsilon, axis_name=self.axis_name
-        )
-        spiking = functools.partial(
-            Spiking,
-            self.neuron,
-            sharing=self.sharing,
-            window=self.window,
-            momentum=self.momentum,
-            axis_name=self.axis_name,
-            backend=self.backend,
-        )
-        stem = conv_norm(self.stem, 3, 1, name="stem")
-        if x.ndim == 4:
-            # The same image at every timestep gives the same current: convolve it once.
-            # BatchNorm's mean and variance over T equal copies are those of one.
-            currents = stem(x, train=train)
-            x = jnp.broadcast_to(currents, (self.timesteps, *currents.shape))
-        elif x.ndim == 5:
-            x = unfold_time(stem(fold_time(x), train=train), x.shape[0])
-        else:
-            raise ValueError(
-                f"input must be images (B, H, W, C) or frames (T, B, H, W, C), got shape {x.shape}"
-            )
-        x = spiking(name="stem_spike")(x, train=train)
+        """Logits averaged over time (Eq. 6); arguments and errors as in `SpikingNetwork`."""
+        conv_norm, spiking = self.conv_norm(), self.spiking()
+        stem = conv_norm(self.stem, self.stem_kernel, self.stem_stride, name="stem")
+        x = spiking(name="stem_spike")(self.first(stem, x, train), train=train)
+        if self.stem_pool != "none":
+            x = self.pool(x, self.stem_pool, size=3, stride=2)
         for stage, (width, count) in enumerate(zip(self.widths, self.blocks, strict=True), 1):
             for block in range(1, count + 1):
-                stride = 2 if stage > 1 and block == 1 else 1
-                name = f"stage_{stage}_block_{block}"
-                x = BasicBlock(width, stride, conv_norm, spiking, name=name)(x, train=train)
-        x = x.mean((2, 3))
+                x = BasicBlock(
+                    width,
+                    2 if stage > 1 and block == 1 else 1,
+                    conv_norm,
+                    spiking,
+                    self.gamma(summed=True),
+                    name=f"stage_{stage}_block_{block}",
+                )(x, train=train)
+        x = x.astype(jnp.float32).mean((2, 3))
         if self.head:
-            x = spiking(name="head_spike")(nn.Dense(self.head, name="head")(x), train=train)
-        return nn.Dense(self.num_classes, name="classifier")(x).mean(0)
+            x = nn.Dense(self.head, dtype=self.dtype, name="head")(x)
+            x = spiking(name="head_spike")(x, train=train)
+        return self.classify(x)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 
@@ -35,14 +36,15 @@ def _optional(check):
     return lambda field, value: None if value is None else check(field, value)
 
 
-def _all(check):
-    def every(field, values):
-        if not values:
-            raise ValueError(f"{field} must name at least one stage, got {values!r}")
-        for value in values:
-            check(field, value)
-
-    return every
+def _stages(field, values):
+    """Numbers of layers or channels, a stage each; VGG's groups are sequences themselves."""
+    if not values:
+        raise ValueError(f"{field} must name at least one stage, got {values!r}")
+    for value in values:
+        if isinstance(value, list | tuple):
+            _stages(field, value)
+        else:
+            checks.whole(field, value, least=1)
 
 
 _count = functools.partial(checks.whole, least=1)
@@ -51,12 +53,15 @@ _not_negative = functools.partial(checks.at_least, least=0)
 _share = functools.partial(checks.between, low=0, high=1)
 _below_one = functools.partial(checks.from_below, low=0, high=1)
 
+POOLS = ("max", "average", "none")
+
 # Every field of configs/base.py; those of `neuron` are checked by the neuron's own factory.
 RULES = {
     "name": _name,
     "directory": _text,
     "seed": _from_zero,
     "timesteps": _count,
+    "compute_dtype": functools.partial(checks.one_of, names=("float32", "bfloat16")),
     "epochs": _count,
     "label_smoothing": _below_one,
     "log_every": _count,
@@ -66,11 +71,16 @@ RULES = {
     "spiking.backend": functools.partial(checks.one_of, names=("auto", *neurons.BACKENDS)),
     "model.name": functools.partial(checks.one_of, names=models.MODELS),
     "model.stem": _optional(_count),
-    "model.widths": _optional(_all(_count)),
-    "model.blocks": _optional(_all(_count)),
+    "model.stem_kernel": _optional(_count),
+    "model.stem_stride": _optional(_count),
+    "model.stem_pool": _optional(functools.partial(checks.one_of, names=POOLS)),
+    "model.widths": _optional(_stages),
+    "model.blocks": _optional(_stages),
+    "model.pooling": _optional(functools.partial(checks.one_of, names=("average", "max"))),
     "model.head": _optional(_from_zero),
     "model.momentum": _share,
     "model.epsilon": checks.positive,
+    "model.tdbn": _not_negative,
     "data.name": functools.partial(checks.one_of, names=data.DATASETS),
     "data.batch_size": _count,
     "data.eval_batch_size": _count,
@@ -98,25 +108,33 @@ def flatten(config) -> dict:
     return flat
 
 
+@contextlib.contextmanager
+def _prefixed(prefix: str):
+    """Turns a ValueError whose message starts with a field's name into a ConfigError."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(f"{prefix}{error}") from None
+
+
 def validate(config) -> None:
     """Checks every field, and that the devices divide the batches.
 
     Raises: ConfigError, one line: the field, its value and what is allowed.
     """
     fields = flatten(config)
-    try:
+    with _prefixed("config."):
         for field, check in RULES.items():
-            check(field, fields.pop(field))
+            check(field, fields[field])
+    with _prefixed("config.neuron."):
         neuron = neurons.build(**config.neuron)
+    with _prefixed("config."):
         if config.spiking.window and not neurons.one_variable(neuron):
             raise ValueError(
                 "spiking.window must be 0 for a neuron of two variables, "
                 f"got {config.spiking.window}"
             )
-        models.stages(config.model.name, config.model.widths, config.model.blocks)
-    except ValueError as error:
-        prefix = "" if str(error).split()[0] in RULES else "neuron."
-        raise ConfigError(f"config.{prefix}{error}") from None
+        models.build(**config.model, neuron=neuron, num_classes=2, timesteps=config.timesteps)
     devices = parallel.device_count()
     for field in ("batch_size", "eval_batch_size"):
         size = config.data[field]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import optax
 from flax.traverse_util import flatten_dict
 
@@ -57,15 +58,14 @@ def build(config) -> Experiment:
     """The experiment of a validated configuration. Compiles and writes nothing."""
     dataset = data.DATASETS[config.data.name]()
     neuron = neurons.build(**config.neuron)
-    fields = dict(config.model)
     model = models.build(
-        fields.pop("name"),
         neuron=neuron,
         num_classes=dataset.num_classes,
         timesteps=config.timesteps,
         axis_name=parallel.AXIS,
+        dtype=jnp.dtype(config.compute_dtype),
         **config.spiking,
-        **fields,
+        **config.model,
     )
     images = len(dataset.train.labels)
     rates = schedules(

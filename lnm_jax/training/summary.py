@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from lnm_jax import launch
 from lnm_jax.training import run_directory
 from lnm_jax.training.loop import Run
 
@@ -46,6 +47,7 @@ def as_text(run: Run, pictures: dict[str, str]) -> str:
         f"test accuracy   last {facts['accuracy_last']:.2f} %, "
         f"best {facts['accuracy_best']:.2f} % (epoch {facts['epoch_best']} of {facts['epochs']})",
         f"time            {facts['seconds']:.0f} s with compilation{speed} in training steps",
+        f"allocator       {launch.allocator()}",
         "mean spike rate of each layer, spikes per neuron and timestep",
     ]
     lines += [f"  {path:<{width}}  {rate:.3f}" for path, rate in facts["rates"].items()]

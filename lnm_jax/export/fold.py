@@ -1,0 +1,41 @@
+"""Folding BatchNorm into the convolution before it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import jax.numpy as jnp
+
+if TYPE_CHECKING:
+    import flax.linen as nn
+
+
+def fold_batch_norm(model: nn.Module, variables: dict) -> tuple[nn.Module, dict]:
+    """A network with conv + bias in place of conv + BatchNorm, equal to it in evaluation.
+
+    With the running mean m and variance v, kernel and bias become g k and b - g m,
+    g = scale / sqrt(v + epsilon): computed in float32, as BatchNorm computes.
+
+    Args:
+      model: whose convolutions are `layers.ConvNorm`.
+      variables: {"params", "batch_stats"} as trained.
+    Returns: (model, variables), the model with folded=True and variables without batch_stats,
+      other than the deviations of fitted surrogate windows, which evaluation does not use.
+    Raises: ValueError if the model is folded already.
+    """
+    if model.folded:
+        raise ValueError("the model's BatchNorm is folded already")
+
+    def fold(params, statistics):
+        if set(params) == {"conv", "norm"}:
+            norm, running = params["norm"], statistics["norm"]
+            gain = norm["scale"] / jnp.sqrt(running["var"] + model.epsilon)
+            kernel = params["conv"]["kernel"] * gain  # the last axis is the output channel
+            return {"conv": {"kernel": kernel, "bias": norm["bias"] - gain * running["mean"]}}
+        return {
+            name: fold(value, statistics.get(name, {})) if isinstance(value, dict) else value
+            for name, value in params.items()
+        }
+
+    folded = fold(variables["params"], variables["batch_stats"])
+    return model.clone(folded=True), {"params": folded}

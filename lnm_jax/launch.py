@@ -1,0 +1,46 @@
+"""What a training process needs from its surroundings, before jax is imported."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+
+HUGE_PAGES = "glibc.malloc.hugetlb=1"
+SWITCH = "LNM_HUGE_PAGES"
+
+
+def use_huge_pages() -> None:
+    """Starts this process again with transparent huge pages in glibc's allocator, once.
+
+    Every training step maps fresh memory, and on a CPU the page faults of small pages cost a
+    large share of it. The allocator reads its tunables when a process starts, hence the
+    restart. Only on Linux with glibc; not if GLIBC_TUNABLES is set, nor with LNM_HUGE_PAGES=0.
+    """
+    if (
+        sys.platform != "linux"
+        or platform.libc_ver()[0] != "glibc"
+        or "GLIBC_TUNABLES" in os.environ
+        or os.environ.get(SWITCH) == "0"
+    ):
+        return
+    os.environ["GLIBC_TUNABLES"] = HUGE_PAGES
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def allocator() -> str:
+    """The allocator's setting, in words."""
+    tunables = os.environ.get("GLIBC_TUNABLES")
+    if tunables == HUGE_PAGES:
+        return f"huge pages by GLIBC_TUNABLES ({SWITCH}=0 switches them off)"
+    return f"GLIBC_TUNABLES={tunables}" if tunables else "the system's default"
+
+
+def use_compilation_cache() -> None:
+    """Keeps compiled programs in the user's cache directory, unless another was chosen.
+
+    JAX_COMPILATION_CACHE_DIR chooses the directory; JAX_ENABLE_COMPILATION_CACHE=false
+    switches it off.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(home, "lnm_jax", "compiled"))

@@ -1,0 +1,80 @@
+"""Counts of a network's layers: weights, neurons, multiply-accumulates. Nothing is computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from lnm_jax.layers import Spiking
+
+
+class Count(NamedTuple):
+    """One layer of a network, for one example and one timestep.
+
+    Attributes:
+      path: of the module, e.g. "stage_1_block_1/conv_1/conv".
+      kind: "convolution", "dense" or "spiking".
+      shape: of the result, without batch and time.
+      weights: kernel entries, without biases and BatchNorm; 0 for spiking layers.
+      neurons: of a spiking layer, else 0.
+      macs: multiply-accumulates of the kernel, else 0.
+    """
+
+    path: str
+    kind: str
+    shape: tuple[int, ...]
+    weights: int
+    neurons: int
+    macs: int
+
+
+def counts(model: nn.Module, input_shape: Sequence[int]) -> list[Count]:
+    """Every convolution, dense and spiking layer of a model, in the order they run.
+
+    Args:
+      model: any Flax model of convolutions, dense layers and `layers.Spiking`.
+      input_shape: of one batch, as the model takes it.
+    """
+    found = {}
+
+    def record(call, args, kwargs, context):
+        result = call(*args, **kwargs)
+        module = context.module
+        if context.method_name != "__call__":
+            return result
+        path = "/".join(module.path)
+        if isinstance(module, Spiking):
+            shape = tuple(result.shape[2:])
+            found[path] = Count(path, "spiking", shape, 0, math.prod(shape), 0)
+        elif isinstance(module, nn.Conv):
+            shape, inputs = tuple(result.shape[1:]), args[0].shape[-1]
+            weights = math.prod(module.kernel_size) * inputs * module.features
+            macs = weights * math.prod(shape[:-1])
+            found[path] = Count(path, "convolution", shape, weights, 0, macs)
+        elif isinstance(module, nn.Dense):
+            weights = args[0].shape[-1] * module.features
+            found[path] = Count(path, "dense", (module.features,), weights, 0, weights)
+        return result
+
+    def run(key, x):
+        with nn.intercept_methods(record):
+            model.init(key, x)
+
+    jax.eval_shape(run, jax.random.key(0), jnp.zeros(input_shape))
+    return list(found.values())
+
+
+def spiking_layers(model: nn.Module, input_shape: Sequence[int]) -> list[str]:
+    """Paths of a model's spiking layers in the order they run, as Figure 2 numbers them.
+
+    Args:
+      model: any Flax model whose spiking layers are `layers.Spiking`.
+      input_shape: of one batch, as the model takes it.
+    Returns: paths such as "stage_1_block_1/spike_2".
+    """
+    return [count.path for count in counts(model, input_shape) if count.kind == "spiking"]

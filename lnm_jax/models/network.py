@@ -1,0 +1,107 @@
+"""What all spiking networks share: fields, the first layer, pooling and the classifier."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from lnm_jax.layers import ConvNorm, Spiking, fold_time, unfold_time
+from lnm_jax.neurons import Neuron
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+
+class SpikingNetwork(nn.Module):
+    """Base of the networks. `__call__(x, train=False)` gives logits (B, K), float32.
+
+    x is static images (B, H, W, C), shown T times, or event frames (T, B, H, W, C); another
+    number of axes is a ValueError.
+
+    Attributes:
+      neuron: for every spiking layer; each layer has parameters of its own.
+      num_classes: K.
+      timesteps: T for static images; event input brings its own.
+      sharing, window, backend: of every spiking layer, see `Spiking`.
+      axis_name: device axis that BatchNorm's statistics are averaged over in training.
+      momentum, epsilon: of every BatchNorm, see `ConvNorm`.
+      tdbn: 0 starts BatchNorm's scales at 1. Above 0 they start at tdbn times the alpha of
+        Zheng et al. (2021): tdbn is the threshold, alpha 1, and 1/sqrt(2) for the two
+        branches that a block adds.
+      folded: convolutions with bias and no BatchNorm, see `export.fold_batch_norm`.
+      dtype: of convolutions, BatchNorm's results and spikes; potentials, statistics,
+        parameters and logits are float32.
+    """
+
+    neuron: Neuron
+    num_classes: int
+    timesteps: int
+    sharing: str = "layer"
+    window: float = 0.0
+    backend: str = "auto"
+    axis_name: str | None = None
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    tdbn: float = 0.0
+    folded: bool = False
+    dtype: Any = jnp.float32
+
+    def gamma(self, *, summed: bool) -> float:
+        """Initial scale of a BatchNorm, whose result is added to another one if summed."""
+        if not self.tdbn:
+            return 1.0
+        return self.tdbn * (2**-0.5 if summed else 1.0)
+
+    def conv_norm(self) -> functools.partial:
+        """Factory of `ConvNorm` layers."""
+        return functools.partial(
+            ConvNorm,
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+            axis_name=self.axis_name,
+            gamma=self.gamma(summed=False),
+            folded=self.folded,
+            dtype=self.dtype,
+        )
+
+    def spiking(self) -> functools.partial:
+        """Factory of `Spiking` layers."""
+        return functools.partial(
+            Spiking,
+            self.neuron,
+            sharing=self.sharing,
+            window=self.window,
+            momentum=self.momentum,
+            axis_name=self.axis_name,
+            backend=self.backend,
+        )
+
+    def first(self, layer: nn.Module, x: Array, train: bool) -> Float[Array, "T B H W C"]:
+        """Currents of the first layer for images or frames.
+
+        The same image at every timestep gives the same current, and BatchNorm's statistics
+        over T equal copies are those of one: images are convolved once.
+        """
+        if x.ndim == 4:
+            currents = layer(x, train=train)
+            return jnp.broadcast_to(currents, (self.timesteps, *currents.shape))
+        if x.ndim == 5:
+            return unfold_time(layer(fold_time(x), train=train), x.shape[0])
+        raise ValueError(
+            f"input must be images (B, H, W, C) or frames (T, B, H, W, C), got shape {x.shape}"
+        )
+
+    def pool(self, x: Float[Array, "T B H W C"], kind: str, *, size: int, stride: int):
+        """Pooling of space: "max" or "average", padded as (size - 1) // 2."""
+        pad = [((size - 1) // 2,) * 2] * 2
+        pool = {"max": nn.max_pool, "average": nn.avg_pool}[kind]
+        y = pool(fold_time(x), (size, size), (stride, stride), pad)
+        return unfold_time(y, x.shape[0])
+
+    def classify(self, x: Float[Array, "T B F"]) -> Float[Array, "B K"]:
+        """Logits of every timestep, averaged (Eq. 6)."""
+        x = x.astype(jnp.float32)
+        return nn.Dense(self.num_classes, name="classifier")(x).mean(0)
