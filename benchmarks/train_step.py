@@ -77,7 +77,11 @@ def run(short: bool) -> list[dict]:
             row[f"{kind} images/s"] = batch / float(np.median(train[kind]))
             row[f"{kind} compile s"] = seconds
             row[f"{kind} temporary MiB"] = step.memory_analysis().temp_size_in_bytes / 2**20
+        spreads = [
+            (np.quantile(v, 0.75) - np.quantile(v, 0.25)) / 2 / np.median(v) for v in train.values()
+        ]
         row["lnm/lif step"] = float(np.median(train["lnm"]) / np.median(train["lif"]))
         row["lnm/lif inference"] = float(np.median(infer["lnm"]) / np.median(infer["lif"]))
+        row["largest spread"] = float(max(spreads))
         rows.append(row)
     return rows
