@@ -64,6 +64,7 @@ def get_config() -> ConfigDict:
     config.model.blocks = config_dict.placeholder(tuple)  # blocks of each stage
     config.model.pooling = config_dict.placeholder(str)  # vggsnn: average, max
     config.model.head = config_dict.placeholder(int)  # spiking dense layer, 0 for none
+    config.model.remat = config_dict.placeholder(bool)  # resnets: blocks again, backward
     config.model.momentum = 0.9  # share of BatchNorm's running statistics kept per step
     config.model.epsilon = 1e-5  # added to BatchNorm's variance
     config.model.tdbn = 0.0  # BatchNorm scales start at this threshold (Zheng et al. 2021); 0: 1

@@ -180,3 +180,22 @@ def test_bfloat16_computes_in_it_and_keeps_the_rest_in_float32(images):
     for path in ("stem/conv", "stem", "stem_spike", "stage_2_block_2/conv_2/conv", "head"):
         assert seen[path] == jnp.bfloat16, path
     assert seen["classifier"] == jnp.float32
+
+
+def test_rematerialised_blocks_give_the_same_gradients(images):
+    def gradients(remat):
+        model = tiny(neurons.lnm(surrogate="arctan"), remat=remat)
+        variables = model.init(jax.random.key(0), images)
+
+        def loss(params):
+            logits, updates = model.apply(
+                {**variables, "params": params}, images, train=True, mutable=["batch_stats"]
+            )
+            return (logits**2).sum(), updates
+
+        return variables, jax.grad(loss, has_aux=True)(variables["params"])
+
+    plain, again = jax.jit(gradients, static_argnums=0)(False), gradients(True)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-4), plain, again)
+    program = str(jax.make_jaxpr(gradients, static_argnums=0)(True))
+    assert program.count("remat") or program.count("checkpoint")

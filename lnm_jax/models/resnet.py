@@ -33,7 +33,7 @@ class BasicBlock(nn.Module):
     summed_gamma: float = 1.0
 
     @nn.compact
-    def __call__(self, spikes: Float[Array, "T B H W C"], *, train: bool):
+    def __call__(self, spikes: Float[Array, "T B H W C"], train: bool):
         """Spikes (T, B, H, W, C) to spikes (T, B, H/stride, W/stride, features)."""
         timesteps = spikes.shape[0]
         x = fold_time(spikes)
@@ -58,6 +58,8 @@ class SpikingResNet(SpikingNetwork):
       stem_kernel, stem_stride: of the stem's convolution.
       stem_pool: 3x3 pooling with stride 2 of the stem's spikes: "max", "average" or "none".
       head: features of the spiking dense layer before the classifier, 0 for none.
+      remat: keep nothing but each block's input for the backward pass, and compute the block
+        again there: less memory, more time.
     """
 
     stem: int = 64
@@ -67,6 +69,7 @@ class SpikingResNet(SpikingNetwork):
     stem_stride: int = 1
     stem_pool: str = "none"
     head: int = 0
+    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -78,16 +81,17 @@ class SpikingResNet(SpikingNetwork):
         x = spiking(name="stem_spike")(self.first(stem, x, train), train=train)
         if self.stem_pool != "none":
             x = self.pool(x, self.stem_pool, size=3, stride=2)
+        block_class = nn.remat(BasicBlock, static_argnums=2) if self.remat else BasicBlock
         for stage, (width, count) in enumerate(zip(self.widths, self.blocks, strict=True), 1):
             for block in range(1, count + 1):
-                x = BasicBlock(
+                x = block_class(
                     width,
                     2 if stage > 1 and block == 1 else 1,
                     conv_norm,
                     spiking,
                     self.gamma(summed=True),
                     name=f"stage_{stage}_block_{block}",
-                )(x, train=train)
+                )(x, train)
         x = x.astype(jnp.float32).mean((2, 3))
         if self.head:
             x = nn.Dense(self.head, dtype=self.dtype, name="head")(x)

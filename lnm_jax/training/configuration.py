@@ -78,6 +78,7 @@ RULES = {
     "model.blocks": _optional(_stages),
     "model.pooling": _optional(functools.partial(checks.one_of, names=("average", "max"))),
     "model.head": _optional(_from_zero),
+    "model.remat": _optional(_flag),
     "model.momentum": _share,
     "model.epsilon": checks.positive,
     "model.tdbn": _not_negative,
