@@ -18,7 +18,7 @@ from lnm_jax.training import losses
 KINDS = ("lif", "lnm")
 
 
-def _program(kind, timesteps, width, batch):
+def _program(kind, timesteps, width, batch, blocks):
     """(compiled step, its arguments, compile seconds, compiled inference)."""
     model = models.build(
         "resnet19",
@@ -27,6 +27,7 @@ def _program(kind, timesteps, width, batch):
         timesteps=timesteps,
         stem=width,
         widths=(width, 2 * width, 4 * width),
+        blocks=blocks,
     )
     images = jax.random.normal(jax.random.key(0), (batch, 32, 32, 3))
     labels = jnp.arange(batch) % 10
@@ -58,10 +59,10 @@ def _program(kind, timesteps, width, batch):
 
 def run(short: bool) -> list[dict]:
     """A row for each T: images/s of both neurons, the ratio of their times, memory, compilation."""
-    width, batch, rounds = (4, 2, 2) if short else (64, 16, 7)
+    width, batch, rounds, blocks = (4, 2, 2, (1, 1, 1)) if short else (64, 16, 7, (3, 3, 2))
     rows = []
     for timesteps in (1,) if short else (1, 2, 4, 8):
-        programs = {kind: _program(kind, timesteps, width, batch) for kind in KINDS}
+        programs = {kind: _program(kind, timesteps, width, batch, blocks) for kind in KINDS}
         train = {kind: [] for kind in KINDS}
         infer = {kind: [] for kind in KINDS}
         for _ in range(rounds):
