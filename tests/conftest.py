@@ -48,6 +48,16 @@ def config(tmp_path):
 
 
 @pytest.fixture
+def pretend_gpu():
+    """Lowers for an H200 where there is none: from jax 0.11 on Pallas asks which GPU it is for."""
+    from jax.sharding import AbstractDevice, AbstractMesh, use_abstract_mesh
+
+    gpu = AbstractDevice(device_kind="NVIDIA H200", num_cores=132, platform="gpu")
+    with use_abstract_mesh(AbstractMesh((), (), abstract_device=gpu)):
+        yield
+
+
+@pytest.fixture
 def command(tmp_path):
     """Starts the real `python train.py` on the tiny configuration; returns the process."""
 

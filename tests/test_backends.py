@@ -110,6 +110,7 @@ def test_backends_agree(case):
 
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.usefixtures("pretend_gpu")
 def test_the_kernels_lower_for_cuda_without_a_gpu(variant, scope):
     neuron = neurons.build(**VARIANTS[variant], surrogate="sigmoid", reset="soft")
     dtype = jnp.bfloat16 if scope == "layer" else jnp.float32

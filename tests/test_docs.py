@@ -27,6 +27,7 @@ def test_the_pages_python_runs(page):
     assert np.isin(np.asarray(namespace["spikes"]), [0, 1]).all()
 
 
+@pytest.mark.usefixtures("pretend_gpu")
 def test_a_users_neuron_is_short_and_gets_every_backend():
     source = next(block for block in blocks("docs/neurons.md") if "def resonate" in block)
     body = source.split('"""')[2].split("return neurons.Neuron")[0]
