@@ -30,6 +30,7 @@ def test_folded_logits_equal_those_of_random_statistics(name):
 
 def test_a_folded_run_predicts_the_same_on_the_whole_test_set(config):
     config.epochs = 3
+    config.spiking.window = 1.5  # its statistics must not be missed
     run = loop.train(config)
     variables = jax.device_get(run.state.variables)
     test, dataset = run.experiment.dataset.test, run.experiment.dataset

@@ -189,7 +189,11 @@ def test_checkpoints_restore_the_last_state_exactly(run):
 
 
 def test_a_finished_run_is_read_and_not_trained_again(run):
+    summary.write(run)
+    written = pathlib.Path(run.directory, summary.FILE).read_text()
     again = loop.train(run.experiment.config)
+    summary.write(again)  # seconds of reading are not the run's
+    assert pathlib.Path(run.directory, summary.FILE).read_text() == written
     assert again.images_per_second is None
     assert again.records == run.records
     jax.tree.map(np.testing.assert_array_equal, again.state, run.state)

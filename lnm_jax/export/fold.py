@@ -19,8 +19,8 @@ def fold_batch_norm(model: nn.Module, variables: dict) -> tuple[nn.Module, dict]
     Args:
       model: whose convolutions are `layers.ConvNorm`.
       variables: {"params", "batch_stats"} as trained.
-    Returns: (model, variables), the model with folded=True and variables without batch_stats,
-      other than the deviations of fitted surrogate windows, which evaluation does not use.
+    Returns: (model, variables), the model with folded=True and variables without batch_stats.
+      A fitted surrogate window, which acts in training alone, is left out with its statistics.
     Raises: ValueError if the model is folded already.
     """
     if model.folded:
@@ -38,4 +38,4 @@ def fold_batch_norm(model: nn.Module, variables: dict) -> tuple[nn.Module, dict]
         }
 
     folded = fold(variables["params"], variables["batch_stats"])
-    return model.clone(folded=True), {"params": folded}
+    return model.clone(folded=True, window=0.0), {"params": folded}

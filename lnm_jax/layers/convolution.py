@@ -34,7 +34,8 @@ def _native(x, kernel, strides, padding):
 def shifted_matmuls(x, gradient, kernel_shape, strides, padding):
     """Gradient of a convolution's kernel as one matrix product for each of its positions.
 
-    XLA:CPU's own runs at 5 to 10 GFLOP/s on wide feature maps, these at 50 to 116.
+    On a CPU the whole gradient of a 3x3 convolution takes 0.4 to 0.9 of the time it takes with
+    XLA's own (float32, 64 images, 32x32x64 to 8x8x256, 2 cores).
 
     Args:
       x: (N, H, W, C) input.

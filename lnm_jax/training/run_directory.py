@@ -10,7 +10,6 @@ from lnm_jax.errors import ConfigError
 from lnm_jax.training import configuration
 
 CONFIG = "config.json"
-SUMMARY = "summary.json"
 
 
 def derived_name(config) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 
 from lnm_jax import launch
 from lnm_jax.training import run_directory
 from lnm_jax.training.loop import Run
+
+FILE = "summary.json"
 
 
 def summarise(run: Run) -> dict:
@@ -26,8 +29,10 @@ def summarise(run: Run) -> dict:
 
 
 def write(run: Run) -> None:
-    """Writes summary.json into the run's directory."""
-    run_directory.write(run.directory, "summary.json", json.dumps(summarise(run), indent=2) + "\n")
+    """Writes summary.json into the run's directory; a run that was only read keeps its own."""
+    if run.images_per_second is None and os.path.exists(os.path.join(run.directory, FILE)):
+        return
+    run_directory.write(run.directory, FILE, json.dumps(summarise(run), indent=2) + "\n")
 
 
 def as_text(run: Run, pictures: dict[str, str]) -> str:
