@@ -1,21 +1,50 @@
-"""What a data set is: arrays in memory, and what a model needs to know about them."""
+"""What a data set is: examples in memory or read when needed, and what a model must know."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 
 class Split(NamedTuple):
-    """Images (N, H, W, C), uint8 or float32, and labels (N,), int32, in a fixed order."""
+    """Examples in memory, in a fixed order.
+
+    Attributes:
+      images: (N, H, W, C), uint8 or float32; event frames (N, T, H, W, C).
+      labels: (N,), int32.
+    """
 
     images: np.ndarray
     labels: np.ndarray
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one example."""
+        return self.images.shape[1:]
+
+
+class Stream(NamedTuple):
+    """Examples that are read from disk when they are needed, in a fixed order.
+
+    Attributes:
+      read: (index, generator) -> one example (H, W, C), uint8. A NumPy generator asks for the
+        random crop and flip of training, None for evaluation's centre crop. It can be pickled,
+        so that worker processes can read.
+      labels: (N,), int32.
+      shape: of one example, (H, W, C).
+      workers: processes that read ahead; 0 reads in threads of this one.
+    """
+
+    read: Callable[[int, np.random.Generator | None], np.ndarray]
+    labels: np.ndarray
+    shape: tuple[int, ...]
+    workers: int
+
 
 class Dataset(NamedTuple):
-    """A data set in memory.
+    """A data set.
 
     Attributes:
       train, test: its splits.
@@ -24,8 +53,8 @@ class Dataset(NamedTuple):
       split: how train and test were divided, in words.
     """
 
-    train: Split
-    test: Split
+    train: Split | Stream
+    test: Split | Stream
     num_classes: int
     mean: np.ndarray
     std: np.ndarray
