@@ -1,0 +1,277 @@
+"""The simulated event camera: what its model implies, and the sets that are made with it."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lnm_jax.data import digits, digits_dvs, event_camera, events, simulate
+from lnm_jax.data.event_camera import Camera, Motion
+from lnm_jax.errors import ConfigError
+
+IDEAL = Camera(threshold_sigma=0, refractory_us=0, noise_hz=0)  # what theory is about
+SHAPE = (12, 16)
+
+
+def scene(seed=0):
+    return np.random.default_rng(seed).random(SHAPE)
+
+
+def per_pixel(events, on):
+    counts = np.zeros(SHAPE, int)
+    chosen = events[events["p"] == on]
+    np.add.at(counts, (chosen["y"], chosen["x"]), 1)
+    return counts
+
+
+def ramp(change, on=0.3, off=0.2):
+    """Events of pixels whose log light goes in one step from 0 to `change`."""
+    change = np.atleast_2d(change)
+    light = np.stack([np.zeros_like(change), change])
+    full = np.ones_like(change)
+    return event_camera.signal(light, 1, 1000, on * full, off * full)
+
+
+def test_a_scene_that_stands_still_gives_no_signal():
+    assert len(event_camera.record(scene(), camera=IDEAL, motion=Motion(radius=0))) == 0
+    assert len(event_camera.record(np.full(SHAPE, 0.5), camera=IDEAL)) == 0
+
+
+@pytest.mark.parametrize("change", [0.05, 0.29, 0.31, 0.95, 3.1, -0.19, -0.21, -0.5, -2.9])
+def test_events_are_as_many_as_thresholds_in_the_change_of_log_light(change):
+    events = ramp(change)
+    assert len(events) == int(abs(change) / (0.3 if change > 0 else 0.2))
+    assert (events["p"] == (change > 0)).all()
+
+
+def test_an_event_is_when_the_line_between_two_samples_crosses_its_level():
+    np.testing.assert_array_equal(np.sort(ramp(1.0)["t"]), [300, 600, 900])
+    np.testing.assert_array_equal(np.sort(ramp(-0.5)["t"]), [400, 800])
+
+
+def test_reversed_contrast_swaps_the_polarity():
+    log_light = np.random.default_rng(1).normal(size=(5, *SHAPE))
+    threshold = np.full(SHAPE, 0.25)
+    events = event_camera.signal(log_light, 9, 10_000, threshold, threshold)
+    negative = event_camera.signal(-log_light, 9, 10_000, threshold, threshold)
+    assert len(events) > 1000
+    for field in "txy":
+        np.testing.assert_array_equal(events[field], negative[field])
+    np.testing.assert_array_equal(events["p"], ~negative["p"])
+
+
+@pytest.mark.parametrize("loops", [1, 5])
+def test_after_whole_loops_every_pixel_is_within_a_threshold_of_where_it_began(loops):
+    camera = IDEAL._replace(threshold_sigma=0.05)
+    events = event_camera.record(scene(), camera=camera, motion=Motion(loops=loops))
+    on, off = event_camera.thresholds(camera, SHAPE)
+    ups, downs = per_pixel(events, True), per_pixel(events, False)
+    assert (ups > 0).mean() > 0.9
+    assert (np.abs(ups * on - downs * off) <= np.maximum(on, off) + 1e-9).all()
+
+
+def test_thresholds_differ_between_pixels_by_their_sigma_and_not_between_recordings():
+    camera = Camera(on_threshold=0.2, off_threshold=0.4, threshold_sigma=0.03)
+    on, off = event_camera.thresholds(camera, (100, 100))
+    # 10,000 draws: 5 standard errors of the mean and of the deviation.
+    np.testing.assert_allclose([on.mean(), off.mean()], [0.2, 0.4], atol=5 * 0.03 / 100)
+    np.testing.assert_allclose([on.std(), off.std()], 0.03, atol=5 * 0.03 / np.sqrt(2e4))
+    np.testing.assert_array_equal(on, event_camera.thresholds(camera, (100, 100))[0])
+    assert (on != event_camera.thresholds(camera._replace(seed=1), (100, 100))[0]).any()
+    wild = event_camera.thresholds(camera._replace(threshold_sigma=1), (100, 100))[0]
+    assert wild.min() == event_camera.MIN_THRESHOLD
+
+
+def test_noise_is_a_poisson_process_of_its_rate():
+    camera = IDEAL._replace(noise_hz=20)
+    motion = Motion(radius=0)
+    events = event_camera.record(np.ones((64, 64)), camera=camera, motion=motion, seed=3)
+    expected = 20 * 64 * 64 * motion.duration_us * 1e-6
+    assert abs(len(events) - expected) < 5 * np.sqrt(expected)
+    assert abs(events["p"].sum() - expected / 2) < 5 * np.sqrt(expected / 2)
+    counts = np.bincount(events["y"].astype(int) * 64 + events["x"], minlength=64 * 64)
+    # The variance of a Poisson count is its mean m; over n pixels its standard error is about
+    # m sqrt(2 / n).
+    mean = expected / counts.size
+    assert abs(counts.var() - mean) < 5 * mean * np.sqrt(2 / counts.size)
+
+
+def test_a_seed_gives_the_same_recording_and_another_differs_in_the_noise_alone():
+    camera = Camera(noise_hz=5, refractory_us=0)
+    first, again, other = (event_camera.record(scene(), camera=camera, seed=s) for s in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert first.tobytes() != other.tobytes()
+    signal = event_camera.record(scene(), camera=camera._replace(noise_hz=0))
+    for events in (first, other):
+        assert set(signal.tolist()) <= set(events.tolist())
+
+
+def test_events_are_sorted_and_inside_of_the_recording_and_the_sensor():
+    motion = Motion(period_s=0.07, loops=3)
+    events = event_camera.record(scene(), camera=Camera(noise_hz=10), motion=motion)
+    assert events.dtype == event_camera.EVENT
+    assert (np.diff(events["t"]) >= 0).all()
+    assert 0 <= events["t"].min() <= events["t"].max() <= motion.duration_us == 210_000
+    # The movement goes on to the end, and so do the events.
+    assert events["t"].max() > 0.95 * motion.duration_us
+    for field, size in (("y", SHAPE[0]), ("x", SHAPE[1])):
+        assert (events[field].min(), events[field].max()) == (0, size - 1)
+
+
+def test_no_pixel_fires_twice_within_the_refractory_period():
+    free = event_camera.record(scene(), camera=Camera(refractory_us=0))
+    events = event_camera.record(scene(), camera=Camera(refractory_us=2000))
+    assert 0.2 * len(free) < len(events) < 0.9 * len(free)
+    kept = []  # the definition, event by event
+    last = {}
+    for event in free.tolist():
+        t, x, y, _ = event
+        if t - last.get((x, y), -2000) >= 2000:
+            last[x, y] = t
+            kept.append(event)
+    assert events.tolist() == kept
+
+
+def test_a_moving_edge_fires_where_it_passes_and_in_the_order_it_passes():
+    light = np.zeros((16, 32))
+    light[:, 16:] = 1  # bright to the right
+    motion = Motion(radius=5, loops=1, period_s=0.4)
+    events = event_camera.record(light, camera=IDEAL, motion=motion)
+    # The edge goes from 5 pixels left of the middle to 5 right and back; a pixel is one wide.
+    assert (events["x"].min(), events["x"].max()) == (11, 20)
+    rightwards = events[events["t"] < 200_000]  # dark follows the edge
+    assert not rightwards["p"].any()
+    assert events[events["t"] >= 200_000]["p"].all()
+    passed = [np.median(rightwards["t"][rightwards["x"] == x]) for x in range(11, 21)]
+    # 10 pixels in 200 ms: 20 ms a pixel, from the middle of the first.
+    np.testing.assert_allclose(np.diff(passed), 20_000, atol=2500)
+
+
+def test_the_loop_closes_and_stays_on_the_diamond():
+    motion = Motion(radius=3, step=0.4)
+    loop = motion.loop()
+    np.testing.assert_allclose(np.abs(loop).sum(1), 3)
+    steps = np.diff(np.concatenate([loop, loop[:1]]), axis=0)
+    assert 0.3 < np.abs(steps).max() <= 0.4
+    np.testing.assert_allclose(np.abs(steps), np.abs(steps).max())  # constant speed
+    np.testing.assert_allclose(loop.mean(0), 0, atol=1e-12)
+
+
+def test_rendering_moves_by_pixels_exactly_and_between_them_linearly():
+    light = scene()
+    moved = event_camera.render(light, np.array([(2.0, -3.0), (0.25, 0.0)]))
+    np.testing.assert_array_equal(moved[0][:-3, 2:], light[3:, :-2])
+    np.testing.assert_allclose(moved[1][:, 1:], 0.75 * light[:, 1:] + 0.25 * light[:, :-1])
+
+
+def test_luminance_is_that_of_srgb():
+    image = np.array([[[255, 255, 255], [0, 0, 0], [255, 0, 0], [188, 188, 188]]], np.uint8)
+    # 188 is the grey that gives half of white's light (0.5029 of it).
+    light = event_camera.luminance(image)
+    np.testing.assert_allclose(light, [[1, 0, 0.2126, 0.5029]], atol=1e-4)
+    np.testing.assert_allclose(event_camera.luminance(image[..., 0])[0, 3], 0.5029, atol=1e-4)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Images of two classes, of several kinds and sizes."""
+    generator = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "images" / "train" / name).mkdir(parents=True)
+        for number, mode in enumerate(("RGB", "L", "RGBA")):
+            small = generator.integers(0, 256, (4, 6, 3), dtype=np.uint8)
+            image = Image.fromarray(small).resize((60, 40), Image.Resampling.BICUBIC)
+            image.convert(mode).save(tmp_path / "images" / "train" / name / f"{number}.png")
+    return tmp_path / "images"
+
+
+def test_a_folder_of_images_becomes_recordings_that_are_labelled_simulated(folder, tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-m", "lnm_jax.data.simulate", folder, tmp_path / "out", "--limit=2"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.startswith("4 simulated recordings")
+    assert result.stderr == ""  # no bar where there is no terminal
+    root = tmp_path / "out" / "CIFAR10DVS"
+    assert (root / "README.txt").read_text().startswith("SIMULATED recordings")
+    names = sorted(str(path.relative_to(root)) for path in root.rglob("*.aedat4"))
+    assert names == [f"{name}/{number}.aedat4" for name in ("cat", "dog") for number in (0, 1)]
+    assert os.listdir(tmp_path / "out") == ["CIFAR10DVS"]
+    dataset = events.load(directory=str(tmp_path / "out"), timesteps=4, image_size=48)
+    assert dataset.num_classes == 2
+    assert dataset.split.endswith("simulated recordings")
+    assert dataset.train.images.shape == (2, 4, 48, 48, 2)
+    assert (dataset.train.images.mean((1, 2, 3, 4)) > 0.01).all()
+    with pytest.raises(ConfigError, match="is there already"):
+        simulate.simulate(str(folder), str(tmp_path / "out"))
+
+
+def test_a_damaged_image_is_named_and_nothing_is_left(folder, tmp_path, capsys):
+    path = folder / "train" / "dog" / "2.png"
+    path.write_bytes(path.read_bytes()[:200])
+    assert simulate.main([str(folder), str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"simulate: {path}: not a whole image")
+    assert error.count("\n") == 1
+    assert os.listdir(tmp_path / "out") == []
+
+
+def test_a_folder_without_images_or_a_place_to_write_is_an_error(folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="no images; expected"):
+        simulate.simulate(str(tmp_path / "empty"), str(tmp_path / "out"))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        simulate.simulate(str(tmp_path / "absent"), str(tmp_path / "out"))
+    with pytest.raises(ConfigError, match="limit = 0"):
+        simulate.simulate(str(folder), str(tmp_path / "out"), limit=0)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        simulate.simulate(str(folder), str(tmp_path / "file"))
+
+
+@pytest.fixture
+def few_digits(monkeypatch):
+    """Forty digits for training and ten for testing, so that they are simulated in a second."""
+    whole = digits.load()
+    cut = lambda split, number: split._replace(
+        images=split.images[:number], labels=split.labels[:number]
+    )
+    few = whole._replace(train=cut(whole.train, 40), test=cut(whole.test, 10))
+    monkeypatch.setattr(digits, "load", lambda: few)
+    return few
+
+
+def test_digits_are_recorded_in_their_own_split(few_digits, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    dataset = digits_dvs.load(timesteps=5)
+    assert dataset.train.images.shape == (40, 5, 32, 32, 2)
+    assert dataset.test.images.shape == (10, 5, 32, 32, 2)
+    np.testing.assert_array_equal(dataset.test.labels, few_digits.test.labels)
+    assert dataset.split == "stratified 80/20, fixed, simulated recordings"
+    # Every digit moves, in both directions, and never out of sight.
+    assert (dataset.train.images.max((2, 3)) > 0).all()
+    recorded = digits_dvs.record(few_digits.train.images[7], 7)
+    np.testing.assert_array_equal(
+        dataset.train.images[7],
+        events.frames(recorded, sensor_size=(32, 32), timesteps=5, image_size=32),
+    )
+    monkeypatch.setattr(digits_dvs, "record", lambda image, seed: pytest.fail("simulated again"))
+    assert len(list((tmp_path / "lnm_jax" / "digits_dvs").iterdir())) == 1
+    again = digits_dvs.load(timesteps=5)
+    np.testing.assert_array_equal(again.train.images, dataset.train.images)
+    np.testing.assert_array_equal(again.test.images, dataset.test.images)
+
+
+def test_frames_of_digits_tell_the_digits_apart(few_digits, tmp_path):
+    from sklearn.neighbors import KNeighborsClassifier
+
+    dataset = digits_dvs.load(cache=str(tmp_path))
+    flat = lambda split: split.images.reshape(len(split.labels), -1).astype(np.float32)
+    model = KNeighborsClassifier(1).fit(flat(dataset.train), dataset.train.labels)
+    # By chance 50 % or more of ten would be right one time in 600.
+    assert model.score(flat(dataset.test), dataset.test.labels) >= 0.5

@@ -1,0 +1,246 @@
+"""Event recordings: AEDAT4 files, their frames, the cache."""
+
+import os
+import types
+
+import numpy as np
+import pytest
+import tonic
+
+from lnm_jax.data import aedat4, event_camera, events
+from lnm_jax.errors import ConfigError
+
+CLASSES = tuple(tonic.datasets.CIFAR10DVS.classes)
+
+
+def recording(seed, number=300, sensor=(128, 128)):
+    generator = np.random.default_rng(seed)
+    made = np.zeros(number, event_camera.EVENT)
+    # Microseconds since 1970, as recordings have them.
+    made["t"] = 1_600_000_000_000_000 + np.sort(generator.integers(0, 1_300_000, number))
+    made["x"], made["y"] = (generator.integers(0, size, number) for size in sensor)
+    made["p"] = generator.integers(0, 2, number)
+    return made
+
+
+def write_set(root, counts, name="cifar10_{}_{}.aedat4"):
+    """A small set in CIFAR10-DVS's layout; a recording's seed is 1000 class + number."""
+    for label, (folder, count) in enumerate(zip(CLASSES, counts, strict=True)):
+        (root / "CIFAR10DVS" / folder).mkdir(parents=True)
+        for number in range(count):
+            path = root / "CIFAR10DVS" / folder / name.format(folder, number)
+            aedat4.write(path, recording(1000 * label + number), (128, 128))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    root = tmp_path_factory.mktemp("shared")
+    write_set(root, [12] + 9 * [2])
+    return root
+
+
+@pytest.fixture
+def small(tmp_path):
+    write_set(tmp_path, 10 * [2])
+    return tmp_path
+
+
+def load(directory, **arguments):
+    return events.load(directory=str(directory), **{"timesteps": 4, "image_size": 16} | arguments)
+
+
+@pytest.mark.parametrize("number", [0, 1, 1000, 150_000])
+def test_tonic_reads_exactly_what_was_written(tmp_path, number):
+    path = tmp_path / "a.aedat4"
+    written = recording(0, number, sensor=(346, 260))
+    aedat4.write(path, written, (346, 260))
+    read = tonic.io.read_aedat4(str(path))
+    assert len(read) == number
+    for name, field in zip(written.dtype.names, read.dtype.names, strict=True):
+        np.testing.assert_array_equal(written[name], read[field])
+    assert os.listdir(tmp_path) == ["a.aedat4"]
+    aedat4.check(path)
+    with pytest.raises(ValueError, match="outside of the 128x128 sensor"):
+        aedat4.write(path, recording(0, 1000, sensor=(346, 260)), (128, 128))
+
+
+def test_frames_count_the_events_of_each_part_of_the_recording():
+    made = recording(1, 5000)
+    frames = events.frames(made, sensor_size=(128, 128), timesteps=5, image_size=128)
+    assert (frames.shape, frames.dtype) == ((5, 128, 128, 2), np.float16)
+    expected = np.zeros_like(frames)
+    start = made["t"] - made["t"][0]
+    part = start // (start[-1] // 5)
+    for index, event in zip(part, made, strict=True):
+        if index < 5:  # the last event ends the last part
+            expected[index, event["y"], event["x"], int(event["p"])] += 1
+    np.testing.assert_array_equal(frames, expected)
+    shuffled = np.random.default_rng(0).permutation(made)
+    again = events.frames(shuffled, sensor_size=(128, 128), timesteps=5, image_size=128)
+    np.testing.assert_array_equal(frames, again)
+
+
+@pytest.mark.parametrize("size", [16, 48, 64, 100, 256])
+def test_resized_frames_keep_every_event(size):
+    make = lambda image_size: events.frames(
+        recording(2, 20_000), sensor_size=(128, 128), timesteps=3, image_size=image_size
+    ).astype(np.float64)
+    whole, resized = make(128), make(size)
+    # A mean per sensor pixel: float16 rounds each value by at most 2^-11 of it.
+    np.testing.assert_allclose(resized.mean((1, 2)), whole.mean((1, 2)), rtol=2**-11)
+    if 128 % size == 0:
+        blocks = whole.reshape(3, size, 128 // size, size, 128 // size, 2).mean((2, 4))
+        np.testing.assert_allclose(resized, blocks, rtol=2**-11)
+    if size == 48:  # 3 pixels lie over 8: the first has two columns whole and 2/3 of the third
+        weights = np.array([1, 1, 2 / 3]) * 3 / 8
+        corner = np.einsum("y,x,tyxp->tp", weights, weights, whole[:, :3, :3])
+        np.testing.assert_allclose(resized[:, 0, 0], corner, rtol=2**-10)
+        np.testing.assert_array_equal(resized, np.round(resized * 64) / 64)  # exact in float16
+
+
+def test_frames_of_no_events_are_zero_and_events_off_the_sensor_refused():
+    frames = events.frames(recording(0, 0), sensor_size=(32, 32), timesteps=3, image_size=8)
+    assert frames.shape == (3, 8, 8, 2)
+    assert not frames.any()
+    with pytest.raises(ValueError, match="outside of the 32x32 sensor"):
+        events.frames(recording(0), sensor_size=(32, 32), timesteps=3, image_size=8)
+
+
+def test_the_last_tenth_of_each_class_by_number_is_for_testing(shared):
+    dataset = load(shared)
+    assert dataset.train.images.shape == (20, 4, 16, 16, 2)
+    assert dataset.test.images.shape == (10, 4, 16, 16, 2)
+    np.testing.assert_array_equal(dataset.train.labels, 11 * [0] + list(range(1, 10)))
+    np.testing.assert_array_equal(dataset.test.labels, range(10))
+    assert dataset.num_classes == 10
+    assert dataset.split == "first 90 % of each class train, last 10 % test"
+    read = lambda seed: events.frames(
+        recording(seed), sensor_size=(128, 128), timesteps=4, image_size=16
+    )
+    for number in range(11):  # 9, then 10: numbers, not strings
+        np.testing.assert_array_equal(dataset.train.images[number], read(number))
+    np.testing.assert_array_equal(dataset.test.images[0], read(11))
+    np.testing.assert_array_equal(dataset.test.images[9], read(9001))
+
+
+def test_a_thousand_recordings_a_class_are_divided_as_the_field_does():
+    paths = [f"/d/{name}/{n}.aedat4" for name in CLASSES for n in range(1000)]
+
+    paths = np.random.default_rng(0).permutation(paths).tolist()
+    labels = [CLASSES.index(path.split("/")[2]) for path in paths]
+    train, test = events._split(types.SimpleNamespace(data=paths, targets=labels))
+    assert train == [(f"/d/{c}/{n}.aedat4", i) for i, c in enumerate(CLASSES) for n in range(900)]
+    assert test == [
+        (f"/d/{c}/{n}.aedat4", i) for i, c in enumerate(CLASSES) for n in range(900, 1000)
+    ]
+
+
+def test_worker_processes_read_the_same(shared, tmp_path):
+    (tmp_path / "CIFAR10DVS").symlink_to(shared / "CIFAR10DVS")  # a cache of its own
+    np.testing.assert_array_equal(load(tmp_path, workers=1).train.images, load(shared).train.images)
+
+
+def test_frames_are_kept_under_every_parameter_and_file(small, monkeypatch):
+    reads = []
+    read = events._read
+    counting = lambda path, **rest: reads.append(path) or read(path, **rest)
+    monkeypatch.setattr(events, "_read", counting)
+
+    def counted(**arguments):
+        reads.clear()
+        return load(small, **arguments), len(reads)
+
+    first, number = counted()
+    assert number == 20
+    again, number = counted()
+    assert number == 0
+    for split in ("train", "test"):
+        np.testing.assert_array_equal(getattr(first, split).images, getattr(again, split).images)
+        np.testing.assert_array_equal(getattr(first, split).labels, getattr(again, split).labels)
+    assert counted(timesteps=3)[1] == 20
+    assert counted(image_size=12)[1] == 20
+    path = small / "CIFAR10DVS" / "bird" / "cifar10_bird_0.aedat4"
+    os.utime(path, ns=(0, 0))
+    assert counted()[1] == 20
+    aedat4.write(path, recording(5, 10), (128, 128))
+    os.utime(path, ns=(0, 0))  # another size, the same time
+    changed, number = counted()
+    assert number == 20
+    assert (changed.train.images[2] != first.train.images[2]).any()
+    path.rename(path.with_name("cifar10_bird_00.aedat4"))
+    assert counted()[1] == 20
+    monkeypatch.setattr(events.importlib.metadata, "version", lambda name: "0")
+    assert counted()[1] == 20
+    assert all(name.endswith(".npy") for name in os.listdir(small / "CIFAR10DVS_frames"))
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", None])
+def test_a_damaged_cache_is_made_again(tmp_path, damage):
+    make = lambda: np.arange(6, dtype=np.float16).reshape(3, 2)
+    events.cached(str(tmp_path), {}, (3, 2), make)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:-1] if damage is None else damage)
+    np.testing.assert_array_equal(events.cached(str(tmp_path), {}, (3, 2), make), make())
+    kept = events.cached(str(tmp_path), {}, (3, 2), lambda: pytest.fail("made again"))
+    np.testing.assert_array_equal(kept, make())
+
+
+def test_where_frames_cannot_be_kept_they_are_loaded_with_a_warning(small, caplog):
+    (small / "CIFAR10DVS_frames").write_text("a file where the folder should be")
+    assert load(small).train.images.any()
+    (warning,) = caplog.messages
+    assert warning == f"frames are not kept in {small}/CIFAR10DVS_frames: File exists"
+
+
+@pytest.mark.parametrize("bytes_left", [0, 10, 17, 300, 800, -1])
+def test_a_recording_that_is_cut_off_is_named(small, bytes_left):
+    path = small / "CIFAR10DVS" / "frog" / "cifar10_frog_1.aedat4"
+    path.write_bytes(path.read_bytes()[:bytes_left])
+    with pytest.raises(ConfigError, match=r"frog_1\.aedat4: .*unpack") as caught:
+        load(small)
+    assert "\n" not in str(caught.value)
+    assert not (small / "CIFAR10DVS_frames").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"#!AER", b"RIFF!"),
+        (b"<attr", b"</ttr"),  # aborts aedat 2.3
+        (b"\x0c\x00\x00\x00\x0c", b"\x0c\x00\x00\x00\xff"),  # makes it panic
+        (b"EVTS</attr>", b"EVXX</attr>"),
+    ],
+)
+def test_a_damaged_header_is_an_error_and_does_not_end_the_process(small, old, new):
+    path = small / "CIFAR10DVS" / "frog" / "cifar10_frog_1.aedat4"
+    assert old in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(old, new))
+    with pytest.raises(ConfigError, match=r"frog_1\.aedat4: .*unpack"):
+        load(small)
+
+
+def test_a_wrong_layout_says_what_is_expected(small):
+    root = small / "CIFAR10DVS"
+    expected = f"{root}/<class>/<number>.aedat4, the ten archives .* {events.SOURCE}"
+    with pytest.raises(ConfigError, match="No such file"):
+        load(small / "elsewhere")
+    (root / "truck").rename(root / "lorry")
+    with pytest.raises(ConfigError, match=f"class folder: lorry, truck; expected {expected}"):
+        load(small)
+    (root / "lorry").rename(root / "truck")
+    (root / "truck" / "cifar10_truck_0.aedat4").unlink()
+    with pytest.raises(ConfigError, match="the only recording of its class"):
+        load(small)
+    (root / "stray.aedat4").write_bytes(b"")
+    with pytest.raises(ConfigError, match="which is no class"):
+        load(small)
+    (root / "stray.aedat4").unlink()
+    (root / "truck" / "gone.aedat4").symlink_to(root / "nowhere")
+    with pytest.raises(ConfigError, match=r"gone\.aedat4: cannot be read"):
+        load(small)
+    for path in root.rglob("*.aedat4"):
+        path.unlink()
+    with pytest.raises(ConfigError, match="no recordings"):
+        load(small)
+    with pytest.raises(ConfigError, match="timesteps = 0: must be at least 1"):
+        load(small, timesteps=0)
