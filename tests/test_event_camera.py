@@ -20,9 +20,9 @@ def scene(seed=0):
     return np.random.default_rng(seed).random(SHAPE)
 
 
-def per_pixel(events, on):
+def per_pixel(fired, on):
     counts = np.zeros(SHAPE, int)
-    chosen = events[events["p"] == on]
+    chosen = fired[fired["p"] == on]
     np.add.at(counts, (chosen["y"], chosen["x"]), 1)
     return counts
 
@@ -42,9 +42,9 @@ def test_a_scene_that_stands_still_gives_no_signal():
 
 @pytest.mark.parametrize("change", [0.05, 0.29, 0.31, 0.95, 3.1, -0.19, -0.21, -0.5, -2.9])
 def test_events_are_as_many_as_thresholds_in_the_change_of_log_light(change):
-    events = ramp(change)
-    assert len(events) == int(abs(change) / (0.3 if change > 0 else 0.2))
-    assert (events["p"] == (change > 0)).all()
+    fired = ramp(change)
+    assert len(fired) == int(abs(change) / (0.3 if change > 0 else 0.2))
+    assert (fired["p"] == (change > 0)).all()
 
 
 def test_an_event_is_when_the_line_between_two_samples_crosses_its_level():
@@ -55,20 +55,20 @@ def test_an_event_is_when_the_line_between_two_samples_crosses_its_level():
 def test_reversed_contrast_swaps_the_polarity():
     log_light = np.random.default_rng(1).normal(size=(5, *SHAPE))
     threshold = np.full(SHAPE, 0.25)
-    events = event_camera.signal(log_light, 9, 10_000, threshold, threshold)
+    fired = event_camera.signal(log_light, 9, 10_000, threshold, threshold)
     negative = event_camera.signal(-log_light, 9, 10_000, threshold, threshold)
-    assert len(events) > 1000
+    assert len(fired) > 1000
     for field in "txy":
-        np.testing.assert_array_equal(events[field], negative[field])
-    np.testing.assert_array_equal(events["p"], ~negative["p"])
+        np.testing.assert_array_equal(fired[field], negative[field])
+    np.testing.assert_array_equal(fired["p"], ~negative["p"])
 
 
 @pytest.mark.parametrize("loops", [1, 5])
 def test_after_whole_loops_every_pixel_is_within_a_threshold_of_where_it_began(loops):
     camera = IDEAL._replace(threshold_sigma=0.05)
-    events = event_camera.record(scene(), camera=camera, motion=Motion(loops=loops))
+    fired = event_camera.record(scene(), camera=camera, motion=Motion(loops=loops))
     on, off = event_camera.thresholds(camera, SHAPE)
-    ups, downs = per_pixel(events, True), per_pixel(events, False)
+    ups, downs = per_pixel(fired, True), per_pixel(fired, False)
     assert (ups > 0).mean() > 0.9
     assert (np.abs(ups * on - downs * off) <= np.maximum(on, off) + 1e-9).all()
 
@@ -88,11 +88,11 @@ def test_thresholds_differ_between_pixels_by_their_sigma_and_not_between_recordi
 def test_noise_is_a_poisson_process_of_its_rate():
     camera = IDEAL._replace(noise_hz=20)
     motion = Motion(radius=0)
-    events = event_camera.record(np.ones((64, 64)), camera=camera, motion=motion, seed=3)
+    fired = event_camera.record(np.ones((64, 64)), camera=camera, motion=motion, seed=3)
     expected = 20 * 64 * 64 * motion.duration_us * 1e-6
-    assert abs(len(events) - expected) < 5 * np.sqrt(expected)
-    assert abs(events["p"].sum() - expected / 2) < 5 * np.sqrt(expected / 2)
-    counts = np.bincount(events["y"].astype(int) * 64 + events["x"], minlength=64 * 64)
+    assert abs(len(fired) - expected) < 5 * np.sqrt(expected)
+    assert abs(fired["p"].sum() - expected / 2) < 5 * np.sqrt(expected / 2)
+    counts = np.bincount(fired["y"].astype(int) * 64 + fired["x"], minlength=64 * 64)
     # The variance of a Poisson count is its mean m; over n pixels its standard error is about
     # m sqrt(2 / n).
     mean = expected / counts.size
@@ -105,26 +105,26 @@ def test_a_seed_gives_the_same_recording_and_another_differs_in_the_noise_alone(
     np.testing.assert_array_equal(first, again)
     assert first.tobytes() != other.tobytes()
     signal = event_camera.record(scene(), camera=camera._replace(noise_hz=0))
-    for events in (first, other):
-        assert set(signal.tolist()) <= set(events.tolist())
+    for fired in (first, other):
+        assert set(signal.tolist()) <= set(fired.tolist())
 
 
 def test_events_are_sorted_and_inside_of_the_recording_and_the_sensor():
     motion = Motion(period_s=0.07, loops=3)
-    events = event_camera.record(scene(), camera=Camera(noise_hz=10), motion=motion)
-    assert events.dtype == event_camera.EVENT
-    assert (np.diff(events["t"]) >= 0).all()
-    assert 0 <= events["t"].min() <= events["t"].max() <= motion.duration_us == 210_000
+    fired = event_camera.record(scene(), camera=Camera(noise_hz=10), motion=motion)
+    assert fired.dtype == event_camera.EVENT
+    assert (np.diff(fired["t"]) >= 0).all()
+    assert 0 <= fired["t"].min() <= fired["t"].max() <= motion.duration_us == 210_000
     # The movement goes on to the end, and so do the events.
-    assert events["t"].max() > 0.95 * motion.duration_us
+    assert fired["t"].max() > 0.95 * motion.duration_us
     for field, size in (("y", SHAPE[0]), ("x", SHAPE[1])):
-        assert (events[field].min(), events[field].max()) == (0, size - 1)
+        assert (fired[field].min(), fired[field].max()) == (0, size - 1)
 
 
 def test_no_pixel_fires_twice_within_the_refractory_period():
     free = event_camera.record(scene(), camera=Camera(refractory_us=0))
-    events = event_camera.record(scene(), camera=Camera(refractory_us=2000))
-    assert 0.2 * len(free) < len(events) < 0.9 * len(free)
+    fired = event_camera.record(scene(), camera=Camera(refractory_us=2000))
+    assert 0.2 * len(free) < len(fired) < 0.9 * len(free)
     kept = []  # the definition, event by event
     last = {}
     for event in free.tolist():
@@ -132,19 +132,19 @@ def test_no_pixel_fires_twice_within_the_refractory_period():
         if t - last.get((x, y), -2000) >= 2000:
             last[x, y] = t
             kept.append(event)
-    assert events.tolist() == kept
+    assert fired.tolist() == kept
 
 
 def test_a_moving_edge_fires_where_it_passes_and_in_the_order_it_passes():
     light = np.zeros((16, 32))
     light[:, 16:] = 1  # bright to the right
     motion = Motion(radius=5, loops=1, period_s=0.4)
-    events = event_camera.record(light, camera=IDEAL, motion=motion)
+    fired = event_camera.record(light, camera=IDEAL, motion=motion)
     # The edge goes from 5 pixels left of the middle to 5 right and back; a pixel is one wide.
-    assert (events["x"].min(), events["x"].max()) == (11, 20)
-    rightwards = events[events["t"] < 200_000]  # dark follows the edge
+    assert (fired["x"].min(), fired["x"].max()) == (11, 20)
+    rightwards = fired[fired["t"] < 200_000]  # dark follows the edge
     assert not rightwards["p"].any()
-    assert events[events["t"] >= 200_000]["p"].all()
+    assert fired[fired["t"] >= 200_000]["p"].all()
     passed = [np.median(rightwards["t"][rightwards["x"] == x]) for x in range(11, 21)]
     # 10 pixels in 200 ms: 20 ms a pixel, from the middle of the first.
     np.testing.assert_allclose(np.diff(passed), 20_000, atol=2500)
