@@ -1,0 +1,178 @@
+"""Decodes and crops photographs with Pillow, the whole of it or no more than a crop needs.
+
+EXIF orientation is left alone: ImageNet's published scores are of pixels as they are stored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lnm_jax.errors import ConfigError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM")
+EVAL_FRACTION = 0.875  # of the short side that evaluation's crop keeps: 224 of 256
+AREA = (0.08, 1.0)  # of a training crop, as a share of the image
+ASPECT = (3 / 4, 4 / 3)  # of a training crop, width / height
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
+
+
+def decode(data: bytes, name: str) -> np.ndarray:
+    """The pixels of an encoded image, (H, W, 3), uint8.
+
+    Greyscale, palette, CMYK and 16-bit images become 8-bit RGB; alpha is dropped.
+
+    Args:
+      data: a JPEG, PNG, BMP, WebP or PPM file.
+      name: of the file, for the message.
+    Raises: ConfigError if `data` is empty, corrupt, truncated, or above Pillow's pixel limit.
+    """
+    with _open(data, name) as image:
+        return np.asarray(_rgb(image))
+
+
+def read(
+    data: bytes,
+    name: str,
+    size: int,
+    rng: np.random.Generator | None,
+    fraction: float = EVAL_FRACTION,
+) -> np.ndarray:
+    """`train_crop` of an encoded image, or with rng None its `eval_crop`: (size, size, 3), uint8.
+
+    A JPEG whose crop has more than twice the pixels a side that are asked for is decoded at 1/2,
+    1/4 or 1/8 of its size, several times as fast. From a factor of two on, what is left to the
+    antialiased resize makes the result hard to tell from a full decode's (Pillow's
+    `reducing_gap`); smaller images give the very pixels of `decode` and a crop.
+
+    Raises: as `decode`.
+    """
+    with _open(data, name) as image:
+        width, height = image.size
+        if rng is None:
+            box, flip = _eval_box(width, height, size, fraction), False
+        else:
+            box, flip = _train_box(width, height, rng), rng.random() < 0.5
+        share = 2 * size / min(box[2] - box[0], box[3] - box[1])
+        if share < 1:
+            wanted = (math.ceil(width * share), math.ceil(height * share))
+            if drafted := image.draft(None, wanted):  # None if it is not a JPEG
+                scale = drafted[1][2] / width
+                box = tuple(edge * scale for edge in box)
+        return _cut(_rgb(image), box, size, flip)
+
+
+def train_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """A random part of the image, flipped at random, (size, size, 3), uint8.
+
+    Its area is 8 to 100 % of the image's and its aspect 3/4 to 4/3; where ten tries find no
+    such place, the largest centre crop of such an aspect. Bilinear, antialiased.
+
+    Args:
+      image: (H, W, 3), uint8.
+      size: pixels a side.
+      rng: advanced by the draws.
+    References: Szegedy et al. (2015), Going deeper with convolutions, section 6;
+      torchvision's RandomResizedCrop draws alike.
+    """
+    from PIL import Image
+
+    height, width = image.shape[:2]
+    box = _train_box(width, height, rng)
+    return _cut(Image.fromarray(image), box, size, rng.random() < 0.5)
+
+
+def eval_crop(image: np.ndarray, size: int, fraction: float = EVAL_FRACTION) -> np.ndarray:
+    """The centre of the image, (size, size, 3), uint8. Bilinear, antialiased.
+
+    The short side is resized to round(size / fraction), and size x size pixels are cut out;
+    only those are computed.
+
+    Args:
+      image: (H, W, 3), uint8.
+      size: pixels a side.
+      fraction: of the short side that is kept, at most 1.
+    """
+    from PIL import Image
+
+    height, width = image.shape[:2]
+    return _cut(Image.fromarray(image), _eval_box(width, height, size, fraction), size, False)
+
+
+@contextlib.contextmanager
+def _open(data: bytes, name: str) -> Iterator[Image.Image]:
+    """An image whose header was read; what Pillow raises meanwhile becomes a ConfigError."""
+    from PIL import Image, UnidentifiedImageError
+
+    if not data:
+        raise ConfigError(f"{name}: an empty file, not an image")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            yield image
+    except UnidentifiedImageError:
+        raise ConfigError(f"{name}: not an image ({', '.join(FORMATS)})") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise whatever corrupt bytes lead them to
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConfigError(f"{name}: a corrupt image ({reason})") from None
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB, decoded; alpha is dropped."""
+    from PIL import Image
+
+    if image.mode == "RGB":
+        image.load()
+        return image
+    if image.mode.startswith("I"):  # Pillow would clip 16 bits at 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # Pillow warns if this step is left out
+    return image.convert("RGB")
+
+
+def _cut(image: Image.Image, box: Box, size: int, flip: bool) -> np.ndarray:
+    """A part of an RGB image, resized."""
+    from PIL import Image
+
+    # Scaled edges may lie a rounding error outside, which Pillow refuses.
+    box = (*box[:2], min(box[2], image.width), min(box[3], image.height))
+    pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box))
+    return pixels[:, ::-1] if flip else pixels
+
+
+def _train_box(width: int, height: int, rng: np.random.Generator) -> Box:
+    for _ in range(10):
+        area = width * height * rng.uniform(*AREA)
+        aspect = math.exp(rng.uniform(math.log(ASPECT[0]), math.log(ASPECT[1])))
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            left = int(rng.integers(width - w + 1))
+            top = int(rng.integers(height - h + 1))
+            return left, top, left + w, top + h
+    w = min(width, round(height * ASPECT[1]))
+    h = min(height, round(width / ASPECT[0]))
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h
+
+
+def _eval_box(width: int, height: int, size: int, fraction: float) -> Box:
+    """Whole pixels of the resized image, as torchvision cuts them, in those of this one."""
+    short = round(size / fraction)
+    if width <= height:
+        resized = short, int(short * height / width)
+    else:
+        resized = int(short * width / height), short
+    left, top = (round((side - size) / 2) for side in resized)
+    x, y = width / resized[0], height / resized[1]
+    return left * x, top * y, (left + size) * x, (top + size) * y

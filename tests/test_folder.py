@@ -1,0 +1,316 @@
+"""Image folders: decoding, crops, and trees of good and bad files."""
+
+import io
+import os
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lnm_jax.data import folder, jpeg
+from lnm_jax.data.dataset import Split, Stream
+from lnm_jax.errors import ConfigError
+
+
+def smooth(width, height, seed=0):
+    """Pixels that JPEG keeps nearly as they are."""
+    coarse = np.random.default_rng(seed).integers(40, 216, (4, 5, 3)).astype(np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def encoded(image, kind="JPEG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Two classes, four training and two test images of each, 32x32."""
+    for split, count in (("train", 4), ("test", 2)):
+        for label, name in enumerate(("cat", "dog")):
+            (tmp_path / split / name).mkdir(parents=True)
+            for i in range(count):
+                image = smooth(32, 32, seed=100 * label + i + 10 * (split == "test"))
+                image.save(tmp_path / split / name / f"{i}.png")
+    return tmp_path
+
+
+def load(tree, **options):
+    return folder.load(directory=str(tree), progress=False, **options)
+
+
+def refused(tree, **options):
+    """The message, which is one line."""
+    with pytest.raises(ConfigError) as error:
+        load(tree, **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# Decoding
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "tolerance"),
+    [("L", "JPEG", 6), ("CMYK", "JPEG", 8), ("P", "PNG", 0), ("RGBA", "PNG", 0), ("LA", "PNG", 0)],
+)
+def test_every_kind_of_image_becomes_8_bit_rgb(mode, kind, tolerance):
+    image = smooth(48, 36)
+    expected = image if mode == "CMYK" else image.convert(mode).convert("RGB")
+    pixels = jpeg.decode(encoded(image.convert(mode), kind), "x")
+    assert (pixels.shape, pixels.dtype) == ((36, 48, 3), np.uint8)
+    assert np.abs(pixels.astype(int) - np.asarray(expected)).max() <= tolerance
+
+
+def test_16_bits_are_scaled_not_clipped():
+    grey = np.arange(0, 65536, 64, dtype=np.uint16).reshape(32, 32)
+    pixels = jpeg.decode(encoded(Image.fromarray(grey), "PNG"), "x")
+    np.testing.assert_array_equal(pixels, np.repeat((grey >> 8)[..., None], 3, axis=2))
+
+
+def test_a_palette_with_transparency_decodes_without_a_warning():
+    image = smooth(16, 16).quantize(8)
+    data = encoded(image, "PNG", transparency=bytes([0, 128] + [255] * 6))
+    np.testing.assert_array_equal(jpeg.decode(data, "x"), np.asarray(image.convert("RGB")))
+
+
+def test_orientation_is_not_applied():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    assert jpeg.decode(encoded(smooth(48, 36), exif=exif), "x").shape == (36, 48, 3)
+
+
+GOOD = encoded(smooth(48, 36))
+PNG = encoded(smooth(48, 36), "PNG")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty"),
+        (GOOD[:-100], "truncated"),
+        (GOOD[:10], "corrupt|not an image"),
+        (PNG[: len(PNG) // 2], "corrupt"),
+        (b"<html>not found</html>", "not an image"),
+    ],
+)
+@pytest.mark.parametrize("read", [jpeg.decode, lambda data, name: jpeg.read(data, name, 8, None)])
+def test_a_corrupt_image_is_named(data, reason, read):
+    with pytest.raises(ConfigError, match=rf"^dir/7\.jpg: .*({reason})"):
+        read(data, "dir/7.jpg")
+
+
+def test_a_decompression_bomb_is_refused(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 48 * 36 // 3)  # twice this raises
+    with pytest.raises(ConfigError, match=r"^x: a corrupt image .*decompression bomb"):
+        jpeg.decode(GOOD, "x")
+
+
+# Crops
+
+
+@pytest.mark.parametrize(("width", "height"), [(500, 375), (375, 500), (300, 299), (64, 900)])
+def test_the_centre_crop_is_that_of_resize_then_crop(width, height):
+    image = smooth(width, height)
+    scale = 64 / min(width, height)
+    resized = image.resize((int(width * scale), int(height * scale)), Image.Resampling.BILINEAR)
+    left, top = round((resized.width - 56) / 2), round((resized.height - 56) / 2)
+    expected = np.asarray(resized).astype(int)[top : top + 56, left : left + 56]
+    assert np.abs(jpeg.eval_crop(np.asarray(image), 56) - expected).max() <= 1
+
+
+def test_training_crops_have_the_areas_and_aspects_of_the_paper():
+    rng = np.random.default_rng(0)
+    boxes = np.array([jpeg._train_box(400, 400, rng) for _ in range(4000)])
+    width, height = (boxes[:, 2:] - boxes[:, :2]).T
+    assert (boxes.min(), boxes.max()) == (0, 400)
+    area, aspect = width * height / 400**2, np.log(width / height)
+    assert 0.078 < area.min() < 0.09  # sides are whole pixels
+    assert area.max() > 0.95
+    assert 0.27 < np.abs(aspect).max() < 0.30  # log 4/3 = 0.288
+    # Uniform in area and log aspect r where the crop fits, area < exp(-|r|): by integration
+    # the mean area is 0.478, and the aspect is symmetric. Four standard errors.
+    assert abs(area.mean() - 0.478) < 0.016
+    assert abs(aspect.mean()) < 0.01
+
+
+def test_a_crop_that_never_fits_is_the_centre():
+    assert jpeg._train_box(1000, 10, np.random.default_rng(0)) == (493, 0, 506, 10)
+    assert jpeg._train_box(10, 1000, np.random.default_rng(0)) == (0, 493, 10, 506)
+
+
+def test_half_of_the_training_crops_are_flipped():
+    image = np.zeros((40, 40, 3), np.uint8)
+    image[:, :, 0] = np.arange(40)[None] * 6  # brighter to the right
+    rng = np.random.default_rng(0)
+    crops = [jpeg.train_crop(image, 16, rng)[8, :, 0].astype(int) for _ in range(300)]
+    assert 0.4 < np.mean([crop[0] > crop[-1] for crop in crops]) < 0.6
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, None])
+def test_reading_equals_decoding_and_cropping(seed):
+    data = encoded(smooth(500, 375), quality=90)
+    rng = lambda: None if seed is None else np.random.default_rng(seed)
+    pixels = jpeg.decode(data, "x")
+    crop = jpeg.eval_crop(pixels, 224) if seed is None else jpeg.train_crop(pixels, 224, rng())
+    np.testing.assert_array_equal(jpeg.read(data, "x", 224, rng()), crop)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, None])
+def test_a_large_jpeg_is_decoded_small_and_looks_the_same(seed, monkeypatch):
+    data = encoded(smooth(1999, 1501), quality=90)
+    rng = lambda: None if seed is None else np.random.default_rng(seed)
+    pixels = jpeg.decode(data, "x")
+    crop = jpeg.eval_crop(pixels, 64) if seed is None else jpeg.train_crop(pixels, 64, rng())
+    sizes = []
+    rgb = jpeg._rgb
+    monkeypatch.setattr(jpeg, "_rgb", lambda image: sizes.append(image.size) or rgb(image))
+    small = jpeg.read(data, "x", 64, rng())
+    assert sizes[0][0] <= 1000
+    assert np.abs(small.astype(int) - crop).max() <= 3
+
+
+# Trees
+
+
+def test_a_small_tree_is_decoded_into_memory(tree):
+    (tree / "train" / "cat" / ".hidden.png").write_bytes(b"")
+    (tree / "train" / "cat" / "notes.txt").write_text("")
+    (tree / "train" / "readme").write_text("")
+    dataset = load(tree)
+    assert isinstance(dataset.train, Split)
+    assert (dataset.train.images.shape, dataset.test.images.shape) == (
+        (8, 32, 32, 3),
+        (4, 32, 32, 3),
+    )
+    assert (dataset.train.labels.tolist(), dataset.num_classes) == ([0] * 4 + [1] * 4, 2)
+    assert dataset.split == "directories train and test; not images and ignored: 3"
+    np.testing.assert_array_equal(dataset.train.images[4], np.asarray(smooth(32, 32, seed=100)))
+    pixels = dataset.train.images.astype(np.float64)
+    np.testing.assert_allclose(dataset.mean, pixels.mean((0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(dataset.std, pixels.std((0, 1, 2)), rtol=1e-6)
+
+
+def test_links_are_followed_and_val_serves_as_test(tree, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "dogs"
+    (tree / "train" / "dog").rename(elsewhere)
+    (tree / "train" / "dog").symlink_to(elsewhere)
+    (tree / "test").rename(tree / "val")
+    dataset = load(tree)
+    assert len(dataset.train.labels) == 8
+    assert dataset.split == "directories train and val"
+
+
+def test_images_of_another_size_need_image_size(tree):
+    odd = tree / "train" / "dog" / "9.png"
+    smooth(48, 64).save(odd)
+    message = refused(tree)
+    assert str(odd) in message
+    assert "48x64" in message
+    assert "32x32" in message
+    assert "config.data.image_size" in message
+    images = load(tree, image_size=32).train.images
+    np.testing.assert_array_equal(images[0], np.asarray(smooth(32, 32)))  # untouched
+    expected = np.asarray(smooth(48, 64).resize((32, 42), Image.Resampling.BILINEAR))[5:37]
+    assert np.abs(images[8].astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("bad", [b"", PNG[:200]])
+def test_a_corrupt_file_is_named_or_left_out_and_counted(tree, bad):
+    path = tree / "train" / "cat" / "0.png"  # the first, which also tells the size
+    path.write_bytes(bad)
+    message = refused(tree)
+    assert str(path) in message
+    assert "config.data.skip_corrupt" in message
+    dataset = load(tree, skip_corrupt=True)
+    assert dataset.train.labels.tolist() == [0] * 3 + [1] * 4
+    np.testing.assert_array_equal(dataset.train.images[0], np.asarray(smooth(32, 32, seed=1)))
+    assert "corrupt and left out: 1 for training, 0 for test" in dataset.split
+
+
+def test_a_class_with_no_readable_image_is_refused(tree):
+    for path in (tree / "test" / "dog").iterdir():
+        path.write_bytes(b"")
+    assert str(tree / "test" / "dog") in refused(tree, skip_corrupt=True)
+
+
+def test_a_tree_above_the_limit_is_streamed(tree):
+    assert "config.data.image_size" in refused(tree, memory_limit=1e-6)
+    dataset = load(tree, memory_limit=1e-6, image_size=24, workers=3)
+    stream = pickle.loads(pickle.dumps(dataset.train))  # as it goes to worker processes
+    assert isinstance(stream, Stream)
+    assert (stream.shape, stream.workers) == ((24, 24, 3), 3)
+    np.testing.assert_array_equal(stream.labels, [0] * 4 + [1] * 4)
+    expected = jpeg.eval_crop(np.asarray(smooth(32, 32, seed=100)), 24)
+    np.testing.assert_array_equal(stream.read(4, None), expected)
+    crops = [stream.read(4, np.random.default_rng(seed)) for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(crops[0], crops[1])
+    assert (crops[0] != crops[2]).any()
+    images = np.stack([stream.read(i, None) for i in range(8)]).astype(np.float64)
+    np.testing.assert_allclose(dataset.mean, images.mean((0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(dataset.std, images.std((0, 1, 2)), rtol=1e-6)
+
+
+def test_a_stream_replaces_a_corrupt_image_by_the_next_of_its_class(tree):
+    (tree / "train" / "cat" / "3.png").write_bytes(PNG[:200])  # the last of its class
+    options = {"directory": str(tree), "image_size": 24}
+    (tree / "test").rename(tree / "val")
+    read = folder.load_imagenet_tree(**options).train.read
+    with pytest.raises(ConfigError, match=r"3\.png: .*config\.data\.skip_corrupt"):
+        read(3, None)
+    dataset = folder.load_imagenet_tree(skip_corrupt=True, **options)
+    with pytest.warns(RuntimeWarning, match=r"3\.png is corrupt: .*0\.png replaces it"):
+        image = dataset.train.read(3, None)
+    np.testing.assert_array_equal(image, dataset.train.read(0, None))
+    for path in (tree / "train" / "cat").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(ConfigError, match="cat: every image of it is corrupt"):
+        dataset.train.read(3, None)
+
+
+def test_the_imagenet_tree_is_streamed_with_its_published_statistics(tree):
+    with pytest.raises(ConfigError, match="val: no such directory"):
+        folder.load_imagenet_tree(directory=str(tree))
+    (tree / "test").rename(tree / "val")
+    dataset = folder.load_imagenet_tree(directory=str(tree), workers=2)
+    assert dataset.train.read(0, np.random.default_rng(0)).shape == dataset.train.shape
+    assert dataset.train.shape == (224, 224, 3)
+    np.testing.assert_allclose(dataset.mean, [123.675, 116.28, 103.53], rtol=1e-6)
+    np.testing.assert_allclose(dataset.std, [58.395, 57.12, 57.375], rtol=1e-6)
+
+
+@pytest.mark.parametrize("missing", ["", "train", "test"])
+def test_a_missing_directory_is_named(tree, missing):
+    gone = tree / missing
+    gone.rename(gone.with_name("elsewhere"))
+    assert refused(tree).startswith(f"{gone}: no such directory; images belong in train/<class>/")
+
+
+def test_classes_that_only_one_split_has_are_named(tree):
+    (tree / "test" / "dog").rename(tree / "test" / "wolf")
+    assert "dog, wolf" in refused(tree)
+
+
+def test_a_split_or_class_without_images_is_named(tree):
+    empty = tree / "train" / "emu"
+    empty.mkdir()
+    assert refused(tree).startswith(f"{empty}: no images")
+    (tree / "val").mkdir()
+    (tree / "test").rename(tree / "other")
+    empty.rmdir()
+    assert refused(tree).startswith(f"{tree / 'val'}: no class directories")
+
+
+def test_a_dangling_link_is_named_not_ignored(tree):
+    link = tree / "train" / "cat" / "4.png"
+    link.symlink_to(tree / "gone.png")
+    assert refused(tree, skip_corrupt=True).startswith(f"{link}: No such file")
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root reads everything")
+def test_a_file_without_permission_is_named(tree):
+    path = tree / "train" / "cat" / "1.png"
+    path.chmod(0)
+    assert refused(tree, skip_corrupt=True) == f"{path}: Permission denied; make it readable"
