@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class SpikingNetwork(nn.Module):
-    """Base of the networks. `__call__(x, train=False)` gives logits (B, K), float32.
+    """Base of the networks. `__call__(x, train=False)` gives logits (B, K), float32 or wider.
 
     x is static images (B, H, W, C), shown T times, or event frames (T, B, H, W, C); another
     number of axes is a ValueError.
@@ -32,8 +32,8 @@ class SpikingNetwork(nn.Module):
         Zheng et al. (2021): tdbn is the threshold, alpha 1, and 1/sqrt(2) for the two
         branches that a block adds.
       folded: convolutions with bias and no BatchNorm, see `export.fold_batch_norm`.
-      dtype: of convolutions, BatchNorm's results and spikes; potentials, statistics,
-        parameters and logits are float32.
+      dtype: of convolutions, BatchNorm's results and spikes; parameters start as float32,
+        and potentials, statistics and logits are float32, or float64 for such a dtype.
     """
 
     neuron: Neuron
@@ -103,5 +103,5 @@ class SpikingNetwork(nn.Module):
 
     def classify(self, x: Float[Array, "T B F"]) -> Float[Array, "B K"]:
         """Logits of every timestep, averaged (Eq. 6)."""
-        x = x.astype(jnp.float32)
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         return nn.Dense(self.num_classes, name="classifier")(x).mean(0)

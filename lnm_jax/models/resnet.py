@@ -92,7 +92,7 @@ class SpikingResNet(SpikingNetwork):
                     self.gamma(summed=True),
                     name=f"stage_{stage}_block_{block}",
                 )(x, train)
-        x = x.astype(jnp.float32).mean((2, 3))
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean((2, 3))
         if self.head:
             x = nn.Dense(self.head, dtype=self.dtype, name="head")(x)
             x = spiking(name="head_spike")(x, train=train)
