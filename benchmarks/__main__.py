@@ -9,11 +9,13 @@ import sys
 
 import jax
 
-from benchmarks import neuron_memory, neuron_time, train_step
+from benchmarks import neuron_memory, neuron_time, side_by_side, train_step
+from lnm_jax import launch
 
 BENCHMARKS = {
     "neuron_memory": neuron_memory.run,
     "neuron_time": neuron_time.run,
+    "side_by_side": side_by_side.run,
     "train_step": train_step.run,
 }
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -58,4 +60,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    launch.use_huge_pages()
     sys.exit(main(sys.argv[1:]))

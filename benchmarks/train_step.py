@@ -1,8 +1,7 @@
 """A whole training step of ResNet-19 on the CPU or GPU: LNM beside LIF, T = 1 .. 8.
 
 Forward, backward and SGD update of float32 images 32x32x3, on one device, with the fused
-backend; interleaved, medians. Run it with GLIBC_TUNABLES=glibc.malloc.hugetlb=1 on Linux, which
-train.py sets itself. Temporary memory is XLA's compiled memory analysis.
+backend; interleaved, medians. Temporary memory is XLA's compiled memory analysis.
 """
 
 import time
@@ -18,8 +17,8 @@ from lnm_jax.training import losses
 KINDS = ("lif", "lnm")
 
 
-def _program(kind, timesteps, width, batch, blocks):
-    """(compiled step, its arguments, compile seconds, compiled inference)."""
+def program(kind, timesteps, width, batch, blocks):
+    """ResNet-19: (compiled step, its arguments, compile seconds, compiled inference)."""
     model = models.build(
         "resnet19",
         neuron=neurons.build(kind),
@@ -62,7 +61,7 @@ def run(short: bool) -> list[dict]:
     width, batch, rounds, blocks = (4, 2, 2, (1, 1, 1)) if short else (64, 16, 7, (3, 3, 2))
     rows = []
     for timesteps in (1,) if short else (1, 2, 4, 8):
-        programs = {kind: _program(kind, timesteps, width, batch, blocks) for kind in KINDS}
+        programs = {kind: program(kind, timesteps, width, batch, blocks) for kind in KINDS}
         train = {kind: [] for kind in KINDS}
         infer = {kind: [] for kind in KINDS}
         for _ in range(rounds):

@@ -62,9 +62,13 @@ def get_config() -> ConfigDict:
     config.model.stem_pool = config_dict.placeholder(str)  # after the stem: max, average, none
     config.model.widths = config_dict.placeholder(tuple)  # channels of each stage or group
     config.model.blocks = config_dict.placeholder(tuple)  # blocks of each stage
-    config.model.pooling = config_dict.placeholder(str)  # vggsnn: average, max
+    # average, max; resnets: over space before the head, vggsnn: between its groups
+    config.model.pooling = config_dict.placeholder(str)
+    config.model.shortcut = config_dict.placeholder(str)  # resnets: projection, padding
     config.model.head = config_dict.placeholder(int)  # spiking dense layer, 0 for none
     config.model.remat = config_dict.placeholder(bool)  # resnets: blocks again, backward
+    # of the convolutions' kernels: he_fan_out, he_fan_in, glorot, torch
+    config.model.initialisation = "he_fan_out"
     config.model.momentum = 0.9  # share of BatchNorm's running statistics kept per step
     config.model.epsilon = 1e-5  # added to BatchNorm's variance
     config.model.tdbn = 0.0  # BatchNorm scales start at this threshold (Zheng et al. 2021); 0: 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lnm_jax import layers, neurons
-from lnm_jax.layers import convolution
+from lnm_jax.layers import convolution, winograd
 
 
 def test_spiking_owns_theta_and_runs_the_neuron():
@@ -87,18 +87,55 @@ def test_a_fitted_window_follows_the_spread_of_the_potential():
     )
 
 
-@pytest.mark.parametrize("kernel", [1, 3, 7])
-@pytest.mark.parametrize("stride", [1, 2])
-def test_the_convolutions_gradients_equal_the_native_ones(kernel, stride):
+@pytest.mark.parametrize("channels", [(3, 5), (64, 65)])  # narrow, and wide enough for Winograd
+@pytest.mark.parametrize("size", [8, 6, 9])  # tiles of 4 and of 2 fit, of 2, none
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (1, 2), (3, 1), (3, 2), (7, 2)])
+def test_convolutions_and_their_gradients_equal_the_native_ones(kernel, stride, size, channels):
     pad = (((kernel - 1) // 2,) * 2,) * 2
-    x = jax.random.normal(jax.random.key(0), (2, 9, 8, 3))
-    k = jax.random.normal(jax.random.key(1), (kernel, kernel, 3, 5))
+    x = jax.random.normal(jax.random.key(0), (2, size, 8, channels[0]))
+    k = jax.random.normal(jax.random.key(1), (kernel, kernel, *channels))
     ours = lambda x, k: convolution.convolve(x, k, (stride, stride), pad)
     native = lambda x, k: jax.lax.conv_general_dilated(
         x, k, (stride, stride), pad, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
-    results = [
-        jax.jit(jax.value_and_grad(lambda *a, f=f: jnp.sin(f(*a)).sum(), (0, 1)))(x, k)
-        for f in (ours, native)
-    ]
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), *results)
+
+    def compare(got, expected):
+        np.testing.assert_allclose(got, expected, atol=1e-5 * float(jnp.abs(expected).max()))
+
+    result, pullback = jax.vjp(native, x, k)
+    gradient = jax.random.normal(jax.random.key(2), result.shape)
+    with_gradients = jax.jit(lambda g, *a: (jax.vjp(ours, *a)[0], *jax.vjp(ours, *a)[1](g)))
+    jax.tree.map(compare, with_gradients(gradient, x, k), (result, *pullback(gradient)))
+
+
+@pytest.mark.parametrize("m", [2, 4])
+def test_winograd_equals_the_convolution_and_its_gradient(m):
+    key = jax.random.split(jax.random.key(2), 3)
+    x = jax.random.normal(key[0], (2, 8, 12, 5))
+    k, g = jax.random.normal(key[1], (3, 3, 5, 7)), jax.random.normal(key[2], (2, 8, 12, 7))
+    native = lambda k: jax.lax.conv_general_dilated(
+        x, k, (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    with jax.default_matmul_precision("highest"):
+        result, pullback = jax.vjp(native, k)
+        ours = winograd.convolve(x, k, m), winograd.kernel_gradient(x, g, m)
+    for got, expected in zip(ours, (result, *pullback(g)), strict=True):
+        np.testing.assert_allclose(got, expected, atol=1e-5 * float(jnp.abs(expected).max()))
+
+
+@pytest.mark.parametrize("m", [2, 4])
+def test_winograds_matrices_solve_the_one_dimensional_problem_exactly(m):
+    data, kernel, result = winograd.transforms(m)
+    rng = np.random.default_rng(0)
+    tile, weights = rng.normal(size=m + 2), rng.normal(size=3)
+    filtered = [tile[i : i + 3] @ weights for i in range(m)]
+    np.testing.assert_allclose(result @ ((kernel @ weights) * (data @ tile)), filtered, atol=1e-13)
+
+
+def test_wide_layers_use_winograd_on_a_cpu_and_nowhere_else():
+    x, wide = jnp.zeros((1, 8, 8, 64)), jnp.zeros((3, 3, 64, 64))
+    convolve = jax.jit(lambda x, k: convolution.convolve(x, k, (1, 1), ((1, 1), (1, 1))))
+    for platform, products in (("cpu", 16), ("cuda", 0), ("tpu", 0)):
+        program = convolve.trace(x, wide).lower(lowering_platforms=(platform,)).as_text()
+        assert program.count("stablehlo.dot_general") in (products, products + 2), platform
+        assert ("stablehlo.convolution" in program) == (products == 0), platform

@@ -1,12 +1,11 @@
 """Networks: shapes, order of layers, and time."""
 
-from functools import partial
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
 
 from lnm_jax import models, neurons
 
@@ -38,15 +37,29 @@ def test_a_static_image_equals_the_same_frame_at_every_timestep(images):
     model = tiny()
     variables = jax.jit(model.init)(jax.random.key(0), images)
     frames = jnp.broadcast_to(images, (3, *images.shape))
-    for train in (False, True):
-        apply = jax.jit(partial(model.apply, variables, train=train, mutable=["batch_stats"]))
-        (static, static_stats), (event, event_stats) = apply(images), apply(frames)
-        np.testing.assert_allclose(static, event, rtol=1e-4, atol=1e-5)
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
-            static_stats,
-            event_stats,
-        )
+    assert_array_equal(*(jax.jit(model.apply)(variables, x) for x in (images, frames)))
+
+    def train(variables, x):
+        def loss(params):
+            logits, updates = model.apply(
+                {**variables, "params": params}, x, train=True, mutable=["batch_stats"]
+            )
+            return (logits**2).sum(), (logits, updates)
+
+        return jax.grad(loss, has_aux=True)(variables["params"])
+
+    # Means over T equal copies are rounded otherwise, and a spike may hang on it: in float64.
+    with jax.enable_x64(True):
+        model = tiny(dtype=jnp.float64)
+        wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), (variables, images))
+        for ours, shown in zip(
+            *(
+                jax.tree.leaves(jax.jit(train)(wide[0], x))
+                for x in (wide[1], jnp.broadcast_to(wide[1], frames.shape))
+            ),
+            strict=True,
+        ):
+            assert_allclose(ours, shown, rtol=1e-5, atol=1e-5 * np.abs(shown).max())
 
 
 def test_logits_are_averaged_over_time():
@@ -147,6 +160,69 @@ def test_the_command_prints_the_table(capsys):
     assert "12,553,600 convolution weights" in capsys.readouterr().out
     assert command.main(["resnet20"]) == 2
     assert "no such model: resnet20" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("fields", "largest"),
+    [
+        ({"initialisation": "he_fan_out"}, None),
+        ({"initialisation": "he_fan_in"}, None),
+        ({"initialisation": "glorot"}, None),
+        ({"initialisation": "torch"}, (9 * 40) ** -0.5),
+    ],
+)
+def test_kernels_start_with_the_variance_that_their_name_says(fields, largest):
+    model = tiny(stem=40, widths=(30,), blocks=(1,), **fields)
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))["params"]
+    kernel = np.asarray(params["stage_1_block_1"]["conv_1"]["conv"]["kernel"])  # 3 x 3 x 40 x 30
+    variance = {
+        "he_fan_out": 2 / (9 * 30),
+        "he_fan_in": 2 / (9 * 40),
+        "glorot": 2 / (9 * 70),
+        "torch": 1 / (3 * 9 * 40),
+    }[fields["initialisation"]]
+    assert_allclose(kernel.var(), variance, rtol=0.05)  # of 10,800 entries: 1.4 %
+    if largest:
+        assert largest * 0.99 < np.abs(kernel).max() <= largest
+
+
+def test_shortcuts_of_padding_have_no_weights_and_keep_the_input(images):
+    model = tiny(shortcut="padding")
+    variables = jax.jit(model.init)(jax.random.key(0), images)
+    assert "shortcut" not in variables["params"]["stage_2_block_1"]
+    # With a branch of zeros, the block's spikes are those of its shortcut alone.
+    variables["params"]["stage_2_block_1"]["conv_2"]["norm"]["scale"] = jnp.zeros(6)
+    seen = {}
+
+    def record(call, args, kwargs, context):
+        seen["/".join(context.module.path)] = (args[0] if args else None, call(*args, **kwargs))
+        return seen["/".join(context.module.path)][1]
+
+    with nn.intercept_methods(record):
+        model.apply(variables, images)
+    entered = seen["stage_2_block_1"][0]
+    currents = seen["stage_2_block_1/spike_2"][0]
+    assert entered.any()
+    assert_array_equal(currents[..., :4], entered[:, :, ::2, ::2])
+    assert not currents[..., 4:].any()
+
+
+def test_the_last_pool_takes_the_mean_or_the_largest_rate(images):
+    average, largest = tiny(), tiny(pooling="max")
+    variables = jax.jit(average.init)(jax.random.key(0), images)
+    seen = []
+
+    def record(call, args, kwargs, context):
+        if context.module.name == "classifier":
+            seen.append(args[0])
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(record):
+        average.apply(variables, images)
+        largest.apply(variables, images)
+    assert set(np.unique(seen[1])) == {0, 1}
+    assert (seen[0] <= seen[1]).all()
+    assert (seen[0] < seen[1]).any()
 
 
 def test_tdbn_starts_scales_at_the_threshold():

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from lnm_jax.layers import winograd
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -25,6 +26,7 @@ def unfold_time(x: Float[Array, "T*B *rest"], timesteps: int) -> Float[Array, "T
 
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
+LEAST_CHANNELS = 32  # for which Winograd's transforms pay
 
 
 def _native(x, kernel, strides, padding):
@@ -58,27 +60,55 @@ def shifted_matmuls(x, gradient, kernel_shape, strides, padding):
     return jnp.stack(products).reshape(kernel_shape)
 
 
+def _tile(x, kernel, strides, padding, sizes):
+    """The first of the tile sizes that Winograd's algorithm can use here, or None."""
+    suits = kernel.shape[:2] == (3, 3) and strides == (1, 1) and padding == ((1, 1), (1, 1))
+    wide = min(kernel.shape[2:]) >= LEAST_CHANNELS and x.dtype == jnp.float32
+    fitting = [m for m in sizes if x.shape[1] % m == 0 and x.shape[2] % m == 0]
+    return fitting[0] if suits and wide and fitting else None
+
+
+def _fastest(x, kernel, strides, padding):
+    m = _tile(x, kernel, strides, padding, (2,))
+    native = functools.partial(_native, strides=strides, padding=padding)
+    if m is None:
+        return native(x, kernel)
+    by_tiles = functools.partial(winograd.convolve, m=m)
+    return jax.lax.platform_dependent(x, kernel, cpu=by_tiles, default=native)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def convolve(x, kernel, strides, padding):
-    """Convolution (N, H, W, C) by (h, w, C, F), with `shifted_matmuls` backward on CPUs."""
-    return _native(x, kernel, strides, padding)
+    """Convolution (N, H, W, C) by (h, w, C, F), strides and padding a direction.
+
+    On CPUs 3x3 kernels of stride 1 on float32 go through `winograd`, and the gradient of every
+    other kernel through `shifted_matmuls`; elsewhere all is XLA's own.
+    """
+    return _fastest(x, kernel, strides, padding)
 
 
 def _forward(x, kernel, strides, padding):
-    return _native(x, kernel, strides, padding), (x, kernel)
+    return _fastest(x, kernel, strides, padding), (x, kernel)
 
 
 def _backward(strides, padding, saved, gradient):
     x, kernel = saved
 
-    def by_matmuls(x, gradient):
-        return shifted_matmuls(x, gradient, kernel.shape, strides, padding).astype(kernel.dtype)
+    def on_cpu(x, gradient):
+        m = _tile(x, kernel, strides, padding, (4, 2))
+        if m is None:
+            by_matmuls = shifted_matmuls(x, gradient, kernel.shape, strides, padding)
+            return by_matmuls.astype(kernel.dtype)
+        return winograd.kernel_gradient(x, gradient, m)
 
     def native(x, gradient):
         _, pullback = jax.vjp(lambda k: _native(x, k, strides, padding), kernel)
         return pullback(gradient)[0]
 
-    d_kernel = jax.lax.platform_dependent(x, gradient, cpu=by_matmuls, default=native)
+    d_kernel = jax.lax.platform_dependent(x, gradient, cpu=on_cpu, default=native)
+    if _tile(x, kernel, strides, padding, (2,)):
+        turned = kernel[::-1, ::-1].swapaxes(2, 3)
+        return _fastest(gradient, turned, strides, padding), d_kernel
     _, pullback = jax.vjp(lambda x: _native(x, kernel, strides, padding), x)
     return *pullback(gradient), d_kernel
 
@@ -89,6 +119,18 @@ convolve.defvjp(_forward, _backward)
 def _as_flax_calls_it(x, kernel, strides, padding, **unused):
     """`convolve` with the arguments of `jax.lax.conv_general_dilated` that Flax gives."""
     return convolve(x, kernel, tuple(strides), tuple(map(tuple, padding)))
+
+
+# Variance of a kernel's entries at the start: gain / fan.
+INITIALISATIONS = {
+    # He et al. (2015), fan-out, as the ResNets that the paper builds on.
+    "he_fan_out": nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
+    "he_fan_in": nn.initializers.variance_scaling(2.0, "fan_in", "normal"),
+    # Glorot and Bengio (2010).
+    "glorot": nn.initializers.variance_scaling(1.0, "fan_avg", "normal"),
+    # What PyTorch's layers start from: uniform in 1 / sqrt(fan_in) around 0.
+    "torch": nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
+}
 
 
 class ConvNorm(nn.Module):
@@ -106,6 +148,7 @@ class ConvNorm(nn.Module):
       axis_name: name of the device axis to average statistics over, or None.
       gamma: initial BatchNorm scale; tdBN starts at alpha * threshold (Zheng et al. 2021).
       folded: a convolution with bias and no BatchNorm, for `export.fold_batch_norm`.
+      initialisation: of the kernel, a name in `INITIALISATIONS`.
       dtype: of the computation and the result.
     """
 
@@ -117,9 +160,8 @@ class ConvNorm(nn.Module):
     axis_name: str | None = None
     gamma: float = 1.0
     folded: bool = False
+    initialisation: str = "he_fan_out"
     dtype: Any = jnp.float32
-    # He et al. (2015), fan-out, as the ResNets that the paper builds on.
-    kernel_init: Callable = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
     @nn.compact
     def __call__(self, x: Float[Array, "N H W C"], *, train: bool) -> Float[Array, "N H2 W2 F"]:
@@ -131,7 +173,7 @@ class ConvNorm(nn.Module):
             strides=self.stride,
             padding=[(pad, pad)] * 2,
             use_bias=self.folded,
-            kernel_init=self.kernel_init,
+            kernel_init=INITIALISATIONS[self.initialisation],
             dtype=self.dtype,
             conv_general_dilated=_as_flax_calls_it,
             name="conv",

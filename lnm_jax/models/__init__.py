@@ -8,7 +8,7 @@ from typing import Any
 import flax.linen as nn
 
 from lnm_jax.models.counts import Count, counts, spiking_layers
-from lnm_jax.models.resnet import BasicBlock, SpikingResNet
+from lnm_jax.models.resnet import SHORTCUTS, BasicBlock, SpikingResNet
 from lnm_jax.models.vgg import SpikingVGG
 from lnm_jax.neurons import Neuron
 from lnm_jax.neurons.checks import one_of
@@ -72,6 +72,7 @@ def build(
 __all__ = [
     "INPUTS",
     "MODELS",
+    "SHORTCUTS",
     "BasicBlock",
     "Count",
     "SpikingResNet",

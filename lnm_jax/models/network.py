@@ -31,6 +31,7 @@ class SpikingNetwork(nn.Module):
       tdbn: 0 starts BatchNorm's scales at 1. Above 0 they start at tdbn times the alpha of
         Zheng et al. (2021): tdbn is the threshold, alpha 1, and 1/sqrt(2) for the two
         branches that a block adds.
+      initialisation: of every convolution's kernel, see `layers.INITIALISATIONS`.
       folded: convolutions with bias and no BatchNorm, see `export.fold_batch_norm`.
       dtype: of convolutions, BatchNorm's results and spikes; parameters start as float32,
         and potentials, statistics and logits are float32, or float64 for such a dtype.
@@ -46,6 +47,7 @@ class SpikingNetwork(nn.Module):
     momentum: float = 0.9
     epsilon: float = 1e-5
     tdbn: float = 0.0
+    initialisation: str = "he_fan_out"
     folded: bool = False
     dtype: Any = jnp.float32
 
@@ -64,6 +66,7 @@ class SpikingNetwork(nn.Module):
             axis_name=self.axis_name,
             gamma=self.gamma(summed=False),
             folded=self.folded,
+            initialisation=self.initialisation,
             dtype=self.dtype,
         )
 

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 
+# Between different shapes: a 1x1 convolution with BatchNorm, or every stride-th pixel with zeros
+# for the channels that are new (B and A of He et al. 2016).
+SHORTCUTS = ("projection", "padding")
+
+
 class BasicBlock(nn.Module):
     """conv-BN-spike-conv-BN, add the shortcut, spike: shortcuts carry currents.
 
@@ -24,6 +29,7 @@ class BasicBlock(nn.Module):
       conv_norm: factory of the block's `ConvNorm` layers.
       spiking: factory of its `Spiking` layers.
       summed_gamma: initial BatchNorm scale of the two branches that are added.
+      kind: of a shortcut between different shapes, see `SHORTCUTS`.
     """
 
     features: int
@@ -31,6 +37,7 @@ class BasicBlock(nn.Module):
     conv_norm: functools.partial
     spiking: functools.partial
     summed_gamma: float = 1.0
+    kind: str = "projection"
 
     @nn.compact
     def __call__(self, spikes: Float[Array, "T B H W C"], train: bool):
@@ -40,7 +47,11 @@ class BasicBlock(nn.Module):
         shortcut = x
         summed = functools.partial(self.conv_norm, gamma=self.summed_gamma)
         if self.stride != 1 or x.shape[-1] != self.features:
-            shortcut = summed(self.features, 1, self.stride, name="shortcut")(x, train=train)
+            if self.kind == "projection":
+                shortcut = summed(self.features, 1, self.stride, name="shortcut")(x, train=train)
+            else:
+                added = ((0, 0),) * 3 + ((0, self.features - x.shape[-1]),)
+                shortcut = jnp.pad(x[:, :: self.stride, :: self.stride], added)
         x = self.conv_norm(self.features, 3, self.stride, name="conv_1")(x, train=train)
         x = self.spiking(name="spike_1")(unfold_time(x, timesteps), train=train)
         x = summed(self.features, 3, 1, name="conv_2")(fold_time(x), train=train)
@@ -57,6 +68,8 @@ class SpikingResNet(SpikingNetwork):
       blocks: basic blocks of each stage; every stage but the first starts with stride 2.
       stem_kernel, stem_stride: of the stem's convolution.
       stem_pool: 3x3 pooling with stride 2 of the stem's spikes: "max", "average" or "none".
+      shortcut: of blocks that change the shape, a name in `SHORTCUTS`.
+      pooling: over space before the head: "average" or "max".
       head: features of the spiking dense layer before the classifier, 0 for none.
       remat: keep nothing but each block's input for the backward pass, and compute the block
         again there: less memory, more time.
@@ -68,6 +81,8 @@ class SpikingResNet(SpikingNetwork):
     stem_kernel: int = 3
     stem_stride: int = 1
     stem_pool: str = "none"
+    shortcut: str = "projection"
+    pooling: str = "average"
     head: int = 0
     remat: bool = False
 
@@ -90,9 +105,11 @@ class SpikingResNet(SpikingNetwork):
                     conv_norm,
                     spiking,
                     self.gamma(summed=True),
+                    self.shortcut,
                     name=f"stage_{stage}_block_{block}",
                 )(x, train)
-        x = x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean((2, 3))
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        x = x.mean((2, 3)) if self.pooling == "average" else x.max((2, 3))
         if self.head:
             x = nn.Dense(self.head, dtype=self.dtype, name="head")(x)
             x = spiking(name="head_spike")(x, train=train)

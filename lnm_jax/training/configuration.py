@@ -8,6 +8,7 @@ import json
 
 from lnm_jax import data, models, neurons
 from lnm_jax.errors import ConfigError
+from lnm_jax.layers import INITIALISATIONS
 from lnm_jax.layers.spiking import SHARING
 from lnm_jax.neurons import checks
 from lnm_jax.training import parallel
@@ -78,6 +79,8 @@ RULES = {
     "model.blocks": _optional(_stages),
     "model.pooling": _optional(functools.partial(checks.one_of, names=("average", "max"))),
     "model.head": _optional(_from_zero),
+    "model.shortcut": _optional(functools.partial(checks.one_of, names=models.SHORTCUTS)),
+    "model.initialisation": functools.partial(checks.one_of, names=INITIALISATIONS),
     "model.remat": _optional(_flag),
     "model.momentum": _share,
     "model.epsilon": checks.positive,

@@ -1,0 +1,118 @@
+"""3x3 convolution of stride 1 by Winograd's minimal filtering, and its kernel's gradient.
+
+A tile of m x m results takes (m + 2)^2 multiplications a pair of channels instead of 9 m^2:
+2.25 times fewer for m = 2 and 4 times fewer for m = 4. The products are matrix products, which
+run near a CPU's peak; the transforms before and after them are sums of a few slices.
+
+References: Lavin and Gray (2016), Fast Algorithms for Convolutional Neural Networks; points as
+reciprocal pairs keep rounding errors small, Barabasz et al. (2020).
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+# Finite points at which the polynomials of Toom and Cook are evaluated, by tile size.
+POINTS = {2: (0, 1, -1), 4: (0, 2**-0.5, -(2**-0.5), 2**0.5, -(2**0.5))}
+
+
+class Transforms(NamedTuple):
+    """Matrices of F(m x m, 3 x 3): y = result ((kernel k kernel^T) * (data d data^T)) result^T.
+
+    Attributes:
+      data: (m + 2, m + 2), of a tile of the input.
+      kernel: (m + 2, 3), of the kernel.
+      result: (m, m + 2), of the products.
+    """
+
+    data: np.ndarray
+    kernel: np.ndarray
+    result: np.ndarray
+
+
+@functools.cache
+def transforms(m: int) -> Transforms:
+    """The matrices for tiles of m x m results, from `POINTS` and the point at infinity."""
+    points = np.asarray(POINTS[m], float)
+
+    def vandermonde(columns):
+        infinity = np.eye(columns)[-1]
+        return np.vstack([points[:, None] ** np.arange(columns), infinity])
+
+    data = np.linalg.inv(vandermonde(m + 2)).T
+    scale = np.abs(data).max(1, keepdims=True)  # the big transform is left with fewest products
+    return Transforms(np.round(data / scale, 15), vandermonde(3) * scale, vandermonde(m).T)
+
+
+def _sums(matrix, terms):
+    """matrix @ terms, for a sequence of arrays; a product with 0, 1 or -1 is none."""
+    results = []
+    for row in matrix:
+        total = None
+        for factor, term in zip(row, terms, strict=True):
+            if factor == 0:
+                continue
+            product = term if abs(factor) == 1 else float(abs(factor)) * term
+            if total is None:
+                total = product if factor > 0 else -product
+            else:
+                total = total + product if factor > 0 else total - product
+        results.append(total)
+    return results
+
+
+def _both_sides(matrix, grid):
+    """matrix @ grid @ matrix^T, for a grid (a sequence of rows) of arrays."""
+    columns = [_sums(matrix, column) for column in zip(*grid, strict=True)]
+    return [_sums(matrix, row) for row in zip(*columns, strict=True)]
+
+
+def _tiles(x, start, stop, m):
+    """Element (i, j) of every m x m tile as (tiles, C), for i and j in start .. stop - 1."""
+    before, after = max(0, -start), max(0, stop - m)
+    x = jnp.pad(x, ((0, 0), (before, after), (before, after), (0, 0)))
+    rows, columns = (size - before - after for size in x.shape[1:3])
+
+    def element(i, j):
+        return x[:, i : i + rows - m + 1 : m, j : j + columns - m + 1 : m]
+
+    size = stop - start
+    return [[element(i, j).reshape(-1, x.shape[-1]) for j in range(size)] for i in range(size)]
+
+
+def convolve(
+    x: Float[Array, "N H W C"], kernel: Float[Array, "3 3 C F"], m: int
+) -> Float[Array, "N H W F"]:
+    """The convolution with stride 1 and zeros around x; m divides H and W."""
+    data, of_kernel, result = transforms(m)
+    weights = jnp.einsum("pi,ijcf,qj->pqcf", of_kernel, kernel, of_kernel).astype(x.dtype)
+    tiles = _both_sides(data, _tiles(x, -1, m + 1, m))
+    products = [[tile @ weights[p, q] for q, tile in enumerate(r)] for p, r in enumerate(tiles)]
+    grid = _both_sides(result, products)
+    images, height, width, _ = x.shape
+    shape = (images, height // m, width // m, kernel.shape[-1])
+    rows = [jnp.stack([y.reshape(shape) for y in row], 3) for row in grid]
+    return jnp.stack(rows, 2).reshape(images, height, width, kernel.shape[-1])
+
+
+def kernel_gradient(
+    x: Float[Array, "N H W C"], gradient: Float[Array, "N H W F"], m: int
+) -> Float[Array, "3 3 C F"]:
+    """Gradient of `convolve`'s kernel for a gradient of its result; m divides H and W."""
+    data, of_kernel, result = transforms(m)
+    tiles = _both_sides(data, _tiles(x, -1, m + 1, m))
+    gradients = _both_sides(result.T, _tiles(gradient, 0, m, m))
+    sums = jnp.stack(
+        [
+            jnp.stack([tile.T @ g for tile, g in zip(*rows, strict=True)])
+            for rows in zip(tiles, gradients, strict=True)
+        ]
+    )
+    return jnp.einsum("pi,pqcf,qj->ijcf", of_kernel, sums, of_kernel).astype(x.dtype)
