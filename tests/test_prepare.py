@@ -407,9 +407,12 @@ def test_processes_that_prepare_the_same_set_take_turns(tmp_path):
     (tmp_path / "d" / ".cifar10.preparing" / "cifar10").mkdir(parents=True)
     (tmp_path / "d" / ".cifar10.lock").touch()
     code = (
-        "from lnm_jax.data import download, prepare\n"
+        "import runpy\n"
+        "from lnm_jax.data import download\n"
+        # As python -m runs it: a script, which belongs to no package.
+        "prepare = runpy.run_module('lnm_jax.data.prepare', run_name='script')['prepare']\n"
         f"source = download.Source{tuple(source)!r}\n"
-        f"print(prepare.prepare('cifar10', directory={str(tmp_path / 'd')!r},"
+        f"print(prepare('cifar10', directory={str(tmp_path / 'd')!r},"
         f" archive={str(tmp_path / 'archive')!r}, source=source))"
     )
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

@@ -1,5 +1,6 @@
 """Reading prepared sets, written here by TensorFlow Datasets' own builder, and statistics."""
 
+import importlib.util
 import io
 import logging
 import os
@@ -29,7 +30,7 @@ def write(name, directory, splits, file_format="array_record"):
 
     official = tfds.builder(name, data_dir=directory / "unused")
 
-    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    class Synthetic(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         VERSION = official.version
 
         def _info(self):
@@ -41,8 +42,8 @@ def write(name, directory, splits, file_format="array_record"):
         def _generate_examples(self):
             raise AssertionError
 
-    Builder.name = name
-    Builder(data_dir=directory, file_format=file_format).download_and_prepare(
+    Synthetic.name = name
+    Synthetic(data_dir=directory, file_format=file_format).download_and_prepare(
         download_dir=directory / "downloads"
     )
     return directory / name / str(official.version)
@@ -94,9 +95,7 @@ def test_decoded_images_are_kept_until_the_set_changes(tmp_path, monkeypatch):
     path = write_cifar("cifar10", tmp_path, cifar("cifar10"))
     decoded = []
     decode = prepared._decode
-    monkeypatch.setattr(
-        prepared, "_decode", lambda *args: decoded.append(args[1]) or decode(*args)
-    )
+    monkeypatch.setattr(prepared, "_decode", lambda *args: decoded.append(args[1]) or decode(*args))
 
     def load():
         decoded.clear()
@@ -134,7 +133,7 @@ def test_an_unprepared_directory_gets_the_command_to_run(tmp_path, name):
         with pytest.raises(ConfigError) as error:
             prepared.load_cifar(name=name, directory=tmp_path)
         assert str(error.value).endswith(command)
-    with pytest.raises(ConfigError, match="not prepared here.*tfds build imagenet2012"):
+    with pytest.raises(ConfigError, match=r"not prepared here.*tfds build imagenet2012"):
         prepared.load_imagenet(directory=tmp_path, workers=0, skip_corrupt=False)
 
 
@@ -150,7 +149,7 @@ def test_a_damaged_set_is_named_in_one_line(tmp_path, damage):
         file.write_bytes(bytes(file.stat().st_size))
     else:
         file.unlink()
-    with pytest.raises(ConfigError, match="damaged .*delete this directory and prepare") as error:
+    with pytest.raises(ConfigError, match=r"damaged .*delete this directory and prepare") as error:
         prepared.load_cifar(name="cifar10", directory=tmp_path)
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
@@ -166,10 +165,30 @@ def test_the_newest_version_is_read(tmp_path):
 # --- ImageNet -------------------------------------------------------------------------------
 
 
+class PlainJpeg:
+    """What reading needs of `lnm_jax.data.jpeg`."""
+
+    def decode(self, encoded, name):
+        from PIL import Image
+
+        try:
+            return np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
+        except OSError:
+            raise ConfigError(f"{name}: not an image") from None
+
+    def eval_crop(self, image, size):
+        return image[:size, :size]
+
+    def train_crop(self, image, size, rng):
+        top = int(rng.integers(0, len(image) - size + 1))
+        return image[top : top + size, :size]
+
+
 @pytest.fixture
-def imagenet(tmp_path):
-    """Grey images, of which each grey value says which image it is; one cannot be decoded."""
-    pytest.importorskip("lnm_jax.data.jpeg")
+def imagenet(tmp_path, monkeypatch):
+    """Grey images of 20 i for image i; training image 4 of 12, and all of class 2, are corrupt."""
+    if importlib.util.find_spec("lnm_jax.data.jpeg") is None:
+        monkeypatch.setitem(sys.modules, "lnm_jax.data.jpeg", PlainJpeg())
     splits = {}
     for split, images in (("train", 12), ("validation", 6)):
         splits[split] = [
@@ -180,6 +199,122 @@ def imagenet(tmp_path):
             }
             for i in range(images)
         ]
-    splits["train"][4]["image"] = b""
+    for example in (splits["train"][4], *splits["train"][2::3]):
+        example["image"] = b"corrupt"
     write("imagenet2012", tmp_path, splits)
     return tmp_path
+
+
+def load_imagenet(directory, skip_corrupt=False):
+    return prepared.load_imagenet(
+        directory=directory, image_size=32, workers=3, skip_corrupt=skip_corrupt
+    )
+
+
+def images_of(stream):
+    """Which image (grey value / 20) stands at each readable index."""
+    found = {}
+    for index in range(len(stream.labels)):
+        try:
+            found[index] = round(stream.read(index, None).mean() / 20)
+        except ConfigError:
+            found[index] = None
+    return found
+
+
+def test_imagenet_is_streamed_with_its_labels(imagenet):
+    dataset = load_imagenet(imagenet)
+    assert (dataset.num_classes, dataset.test.workers) == (1000, 3)
+    assert dataset.test.shape == (32, 32, 3)
+    images = images_of(dataset.test)
+    assert sorted(images.values()) == list(range(6))
+    for index, image in images.items():
+        assert dataset.test.labels[index] == image % 3
+        example = dataset.test.read(index, np.random.default_rng(0))
+        assert (example.shape, example.dtype) == ((32, 32, 3), np.uint8)
+    # A worker process reads the same, from files that it opens itself.
+    worker = dataset.test._replace(read=pickle.loads(pickle.dumps(dataset.test.read)))
+    assert images_of(worker) == images
+
+
+def test_reading_labels_decodes_no_image_and_happens_once(imagenet, monkeypatch):
+    from PIL import Image
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(Image, "open", refuse)
+    labels = load_imagenet(imagenet).train.labels
+    assert sorted(labels) == sorted([0, 1, 2] * 4)
+    assert labels.dtype == np.int32
+    monkeypatch.setattr(prepared, "_records", refuse)
+    np.testing.assert_array_equal(load_imagenet(imagenet).train.labels, labels)
+
+
+def test_a_corrupt_image_is_named(imagenet):
+    train = load_imagenet(imagenet).train
+    corrupt = [index for index, image in images_of(train).items() if image is None]
+    assert len(corrupt) == 5
+    with pytest.raises(ConfigError, match=r"train image \d+ \(n\d+_\d+\.JPEG\).*skip_corrupt"):
+        train.read(corrupt[0], None)
+
+
+def test_another_image_of_the_class_stands_in_for_a_corrupt_one(imagenet, caplog):
+    strict, skipping = load_imagenet(imagenet).train, load_imagenet(imagenet, True).train
+    caplog.set_level(logging.WARNING)
+    before, after = images_of(strict), images_of(skipping)
+    assert after == images_of(skipping)  # always the same one
+    for index, image in after.items():
+        label = strict.labels[index]
+        if before[index] is not None:
+            assert image == before[index]
+        elif label == 1:
+            assert image % 3 == 1
+        else:
+            assert image is None  # no image of class 2 is left
+    assert len(skipping.read.skipped) == 5
+    assert len(caplog.records) == 5  # once an image
+    with pytest.raises(ConfigError, match="no readable image of class 2"):
+        skipping.read(int(np.flatnonzero(strict.labels == 2)[0]), None)
+
+
+# --- statistics -----------------------------------------------------------------------------
+
+
+def test_statistics_are_exact_in_memory_and_streamed(monkeypatch):
+    monkeypatch.setattr(statistics, "CHUNK", 7)
+    images = np.random.default_rng(0).integers(0, 256, (20, 5, 6, 3), dtype=np.uint8)
+    labels = np.zeros(20, np.int32)
+    stream = Stream(lambda index, generator: images[index], labels, (5, 6, 3), 0)
+    for split in (Split(images, labels), stream):
+        mean, std = statistics.compute(split)
+        np.testing.assert_array_equal(mean, images.mean((0, 1, 2)).astype(np.float32))
+        np.testing.assert_allclose(std, images.std((0, 1, 2)), rtol=1e-7)
+    with pytest.raises(ConfigError, match="float32"):
+        statistics.compute(Split(images.astype(np.float32), labels))
+
+
+def test_the_command_prints_statistics_of_the_training_images(tmp_path, monkeypatch, capsys):
+    image = np.full((1, 2, 2, 1), 100, np.uint8)
+
+    def load(*, directory):
+        assert directory == str(tmp_path)
+        split = Split(np.concatenate([image, 2 * image]), np.zeros(2, np.int32))
+        return Dataset(split, split, 10, np.array([1.0]), np.array([2.0]), "")
+
+    monkeypatch.setitem(data.DATASETS, "here", load)
+    assert statistics.main(["here", "--data-dir", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "here computed mean: 150.00000",
+        "here computed std: 50.00000",
+        "here in use mean: 1.00000",
+        "here in use std: 2.00000",
+    ]
+    assert statistics.main(["here"]) == 2
+    assert "here: say where it is with --data-dir" in capsys.readouterr().err
+
+
+def test_the_command_agrees_with_the_digits_own_numbers(capsys):
+    assert statistics.main(["digits"]) == 0
+    mean, std, *in_use = (line.split(": ")[1] for line in capsys.readouterr().out.splitlines())
+    assert [mean, std] == in_use

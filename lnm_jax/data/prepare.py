@@ -161,7 +161,7 @@ def _build(official: type, name: str, directory: pathlib.Path, files: dict[str, 
     """Runs the official builder in `directory` on `files` instead of a download."""
     import tensorflow_datasets as tfds
 
-    class Builder(official, skip_registration=True):
+    class Cifar(official, skip_registration=True):
         VERSION = official.VERSION
 
         def _split_generators(self, dl_manager):
@@ -185,8 +185,8 @@ def _build(official: type, name: str, directory: pathlib.Path, files: dict[str, 
                 example["image"] = _png(np.ascontiguousarray(image))
                 yield index, example
 
-    Builder.name = name
-    builder = Builder(data_dir=os.fspath(directory), file_format="array_record")
+    Cifar.name = name  # else it would be that of this class
+    builder = Cifar(data_dir=os.fspath(directory), file_format="array_record")
     # It prints where it works, which is not where the set will be.
     with contextlib.redirect_stdout(io.StringIO()):
         builder.download_and_prepare(

@@ -185,7 +185,7 @@ class Reader:
             except ConfigError as error:
                 self._count(int(other), error)
         raise ConfigError(
-            f"{self.path}: {self.split} has no readable image of {self.labels[index]}"
+            f"{self.path}: {self.split} has no readable image of class {self.labels[index]}"
         )
 
     def _count(self, index: int, error: ConfigError) -> None:
@@ -260,7 +260,7 @@ def _cached(
     stats = [(file.name, file.stat()) for file in files]
     key = str((path.name, [(file, stat.st_size, stat.st_mtime_ns) for file, stat in stats]))
     try:
-        with np.load(cache, allow_pickle=False) as arrays:
+        with open(cache, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             if str(arrays["key"]) == key:
                 return {part: arrays[part] for part in arrays.files if part != "key"}
     except FileNotFoundError:
