@@ -14,7 +14,7 @@ BELOW = {
     "neurons": set(),
     "layers": {"neurons"},
     "models": {"layers", "neurons"},
-    "data": {"errors"},
+    "data": {"errors", "version"},
     "training": {"data", "errors", "launch", "layers", "models", "neurons"},
     "export": {"data", "errors", "layers", "models", "neurons", "training"},
     "analysis": {"data", "errors", "layers", "models", "neurons", "training"},

@@ -44,8 +44,9 @@ def shifted_matmuls(x, gradient, kernel_shape, strides, padding):
       gradient: (N, H2, W2, F) of the output.
       kernel_shape: (h, w, C, F).
       strides, padding: of the convolution.
-    Returns: (h, w, C, F), summed in float32.
+    Returns: (h, w, C, F), summed in float32 or wider.
     """
+    wide = jnp.promote_types(x.dtype, jnp.float32)
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     rows, columns = gradient.shape[1:3]
     flat = gradient.reshape(-1, kernel_shape[3])
@@ -54,7 +55,7 @@ def shifted_matmuls(x, gradient, kernel_shape, strides, padding):
         stops = (i + (rows - 1) * strides[0] + 1, j + (columns - 1) * strides[1] + 1)
         seen = x[:, i : stops[0] : strides[0], j : stops[1] : strides[1]]
         seen = seen.reshape(-1, kernel_shape[2])
-        return jnp.matmul(seen.T, flat, preferred_element_type=jnp.float32)
+        return jnp.matmul(seen.T, flat, preferred_element_type=wide)
 
     products = [position(i, j) for i in range(kernel_shape[0]) for j in range(kernel_shape[1])]
     return jnp.stack(products).reshape(kernel_shape)

@@ -119,7 +119,7 @@ def learned_polynomial(bound: Callable, *, degree: int, decay: float, **_) -> Dr
         _check_length("theta", params["theta"], degree)
         return bound(lambda u: polynomial(params["theta"], u))(u)
 
-    return Drift(lambda key: {"theta": jnp.zeros(degree).at[0].set(decay - 1)}, apply)
+    return Drift(lambda key: {"theta": jnp.zeros(degree, jnp.float32).at[0].set(decay - 1)}, apply)
 
 
 def learned_chebyshev(bound: Callable, *, limit: float, degree: int, decay: float, **_) -> Drift:
@@ -133,7 +133,9 @@ def learned_chebyshev(bound: Callable, *, limit: float, degree: int, decay: floa
         _check_length("theta", params["theta"], degree)
         return bound(lambda u: chebyshev(params["theta"], u, limit))(u)
 
-    return Drift(lambda key: {"theta": jnp.zeros(degree).at[0].set((decay - 1) * limit)}, apply)
+    return Drift(
+        lambda key: {"theta": jnp.zeros(degree, jnp.float32).at[0].set((decay - 1) * limit)}, apply
+    )
 
 
 def learned_spline(bound: Callable, *, limit: float, knots: int, decay: float, **_) -> Drift:
@@ -151,7 +153,9 @@ def learned_spline(bound: Callable, *, limit: float, knots: int, decay: float, *
         _check_length("theta", params["theta"], knots + 1)
         return bound(lambda u: spline(params["theta"], u, limit))(u)
 
-    return Drift(lambda key: {"theta": jnp.zeros(knots + 1).at[0].set(decay - 1)}, apply)
+    return Drift(
+        lambda key: {"theta": jnp.zeros(knots + 1, jnp.float32).at[0].set(decay - 1)}, apply
+    )
 
 
 def learned_mlp(bound: Callable, *, hidden: int, decay: float, **_) -> Drift:
@@ -167,9 +171,9 @@ def learned_mlp(bound: Callable, *, hidden: int, decay: float, **_) -> Drift:
     def init(key):
         in_key, bias_key = jax.random.split(key)
         return {
-            "in": jax.random.normal(in_key, (hidden,)) * math.sqrt(2),
-            "bias": jax.random.uniform(bias_key, (hidden,), minval=-1, maxval=1),
-            "out": jnp.zeros(hidden),
+            "in": jax.random.normal(in_key, (hidden,), jnp.float32) * math.sqrt(2),
+            "bias": jax.random.uniform(bias_key, (hidden,), jnp.float32, -1, 1),
+            "out": jnp.zeros(hidden, jnp.float32),
         }
 
     def apply(params, u):

@@ -92,7 +92,7 @@ def learned(
     def init(key):
         del key  # the initialisation is LIF, whatever the key
         return {
-            "theta": jnp.zeros(terms).at[0].set(decay - 1),
+            "theta": jnp.zeros(terms, jnp.float32).at[0].set(decay - 1),
             "w_decay": jnp.float32(w_decay),
             "w_gain": jnp.float32(w_gain),
         }

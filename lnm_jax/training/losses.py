@@ -21,7 +21,8 @@ def cross_entropy(
       smoothing: share of the target's weight that is spread evenly over all K classes.
     """
     targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
-    return optax.softmax_cross_entropy(logits.astype(jnp.float32), targets)
+    wide = jnp.promote_types(logits.dtype, jnp.float32)
+    return optax.softmax_cross_entropy(logits.astype(wide), targets)
 
 
 def correct(logits: Float[Array, "B K"], labels: Int[Array, "B"]) -> Float[Array, "B"]:
