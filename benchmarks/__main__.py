@@ -9,12 +9,14 @@ import sys
 
 import jax
 
-from benchmarks import neuron_memory, neuron_time, side_by_side, train_step
+from benchmarks import data, neuron_memory, neuron_time, remat, side_by_side, train_step
 from lnm_jax import launch
 
 BENCHMARKS = {
+    "data": data.run,
     "neuron_memory": neuron_memory.run,
     "neuron_time": neuron_time.run,
+    "remat": remat.run,
     "side_by_side": side_by_side.run,
     "train_step": train_step.run,
 }

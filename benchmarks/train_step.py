@@ -17,8 +17,11 @@ from lnm_jax.training import losses
 KINDS = ("lif", "lnm")
 
 
-def program(kind, timesteps, width, batch, blocks):
-    """ResNet-19: (compiled step, its arguments, compile seconds, compiled inference)."""
+def program(kind, timesteps, width, batch, blocks, **fields):
+    """ResNet-19: (compiled step, its arguments, compile seconds, compiled inference).
+
+    `fields` are of the model.
+    """
     model = models.build(
         "resnet19",
         neuron=neurons.build(kind),
@@ -27,6 +30,7 @@ def program(kind, timesteps, width, batch, blocks):
         stem=width,
         widths=(width, 2 * width, 4 * width),
         blocks=blocks,
+        **fields,
     )
     images = jax.random.normal(jax.random.key(0), (batch, 32, 32, 3))
     labels = jnp.arange(batch) % 10

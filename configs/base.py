@@ -74,10 +74,21 @@ def get_config() -> ConfigDict:
     config.model.tdbn = 0.0  # BatchNorm scales start at this threshold (Zheng et al. 2021); 0: 1
 
     config.data = ConfigDict()
+    # digits, digits_dvs, cifar10, cifar100, cifar10dvs, imagenet2012, folder
     config.data.name = "digits"
+    # Where the data set is; digits and digits_dvs need none. A set uses the fields it has.
+    config.data.directory = config_dict.placeholder(str)
+    config.data.image_size = config_dict.placeholder(int)  # pixels a side, to resize to
+    config.data.skip_corrupt = False  # leave out images that can't be decoded, and count them
+    config.data.workers = 0  # processes that read from disk; 0 for threads
+    config.data.memory_limit = 4.0  # folder: GiB of decoded images, above which it is streamed
     config.data.batch_size = 64  # images a training step, over all devices
     config.data.eval_batch_size = 360  # images an evaluation step, over all devices
+    # Augmentation, in this order; streamed images are cropped and flipped when they are read.
     config.data.crop_padding = 0  # pixels of zeros around the image before a random crop
+    config.data.flip = False  # left to right, with probability 1/2
+    config.data.auto_augment = False  # AutoAugment's policy for CIFAR-10
+    config.data.cutout = 0  # side of a square set to the mean, pixels
 
     config.optimizer = ConfigDict()
     config.optimizer.learning_rate = 0.1  # of weights, BatchNorm and biases; decays as cosine

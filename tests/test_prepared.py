@@ -1,11 +1,9 @@
 """Reading prepared sets, written here by TensorFlow Datasets' own builder."""
 
-import importlib.util
 import io
 import logging
 import os
 import pickle
-import sys
 
 import numpy as np
 import pytest
@@ -163,30 +161,9 @@ def test_the_newest_version_is_read(tmp_path):
 # --- ImageNet -------------------------------------------------------------------------------
 
 
-class PlainJpeg:
-    """What reading needs of `lnm_jax.data.jpeg`."""
-
-    def decode(self, encoded, name):
-        from PIL import Image
-
-        try:
-            return np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
-        except OSError:
-            raise ConfigError(f"{name}: not an image") from None
-
-    def eval_crop(self, image, size):
-        return image[:size, :size]
-
-    def train_crop(self, image, size, rng):
-        top = int(rng.integers(0, len(image) - size + 1))
-        return image[top : top + size, :size]
-
-
 @pytest.fixture
 def imagenet(tmp_path, monkeypatch):
     """Grey images of 20 i for image i; training image 4 of 12, and all of class 2, are corrupt."""
-    if importlib.util.find_spec("lnm_jax.data.jpeg") is None:
-        monkeypatch.setitem(sys.modules, "lnm_jax.data.jpeg", PlainJpeg())
     splits = {}
     for split, images in (("train", 12), ("validation", 6)):
         splits[split] = [

@@ -7,6 +7,7 @@ first of the next, and each image is seen exactly once an epoch.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 
@@ -20,9 +21,12 @@ def steps_until(epochs: float, images: int, batch_size: int) -> int:
     return math.ceil(epochs * images / batch_size)
 
 
+@functools.lru_cache(maxsize=2)  # a batch may touch two epochs
 def permutation(seed: int, epoch: int, images: int) -> np.ndarray:
-    """Order of the images in an epoch, (images,)."""
-    return np.random.default_rng((seed, epoch)).permutation(images)
+    """Order of the images in an epoch, (images,), read-only."""
+    order = np.random.default_rng((seed, epoch)).permutation(images)
+    order.flags.writeable = False
+    return order
 
 
 def indices(seed: int, step: int, images: int, batch_size: int) -> np.ndarray:

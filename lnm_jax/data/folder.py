@@ -26,11 +26,6 @@ TEST_NAMES = ("test", "val", "validation")
 Decode = Callable[[bytes, str], np.ndarray]  # (content, name) -> (H, W, 3), uint8
 SAMPLE = 1024  # training images that tell a stream's mean and standard deviation
 
-# Of ImageNet's training images, in grey values of 0 to 255, red, green and blue, as torchvision's
-# reference models and most published results take them.
-IMAGENET_MEAN = 255 * np.array([0.485, 0.456, 0.406], np.float32)
-IMAGENET_STD = 255 * np.array([0.229, 0.224, 0.225], np.float32)
-
 
 def load(
     *,
@@ -103,7 +98,10 @@ def load_imagenet_tree(
     Returns: mean and std are the constants that published results use.
     """
     train, test = _list_splits(directory, ("val",), skip_corrupt)
-    return _streams(train, test, image_size, workers, IMAGENET_MEAN, IMAGENET_STD)
+    # Here, as statistics can be run as a command, which Python warns of if it is imported before.
+    from lnm_jax.data.statistics import STATISTICS
+
+    return _streams(train, test, image_size, workers, *STATISTICS["imagenet2012"])
 
 
 class _Files(NamedTuple):

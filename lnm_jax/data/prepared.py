@@ -91,8 +91,8 @@ def load_imagenet(
     *,
     directory: os.PathLike | str,
     image_size: int = 224,
-    workers: int,
-    skip_corrupt: bool,
+    workers: int = 0,
+    skip_corrupt: bool = False,
 ) -> Dataset:
     """ImageNet (ILSVRC 2012), streamed; the validation set is the test split.
 
@@ -163,25 +163,18 @@ class Reader:
 
     def __call__(self, index: int, generator: np.random.Generator | None) -> np.ndarray:
         """The example, (image_size, image_size, 3), uint8. Raises: see `load_imagenet`."""
-        from lnm_jax.data import jpeg
-
-        image = self._image(int(index))
-        if generator is None:
-            return jpeg.eval_crop(image, self.image_size)
-        return jpeg.train_crop(image, self.image_size, generator)
-
-    def _image(self, index: int) -> np.ndarray:
+        index = int(index)
         try:
-            return self._decode(index)
+            return self._read(index, generator)
         except ConfigError as error:
             if not self.skip_corrupt:
-                raise ConfigError(f"{error}; data.skip_corrupt=True goes on without it") from None
+                raise ConfigError(f"{error}; config.data.skip_corrupt goes on without it") from None
             self._count(index, error)
         # Of the same class, as the label has been chosen before the image is read.
         alike = np.flatnonzero(self.labels == self.labels[index])
         for other in np.roll(alike, -1 - int(np.searchsorted(alike, index)))[:-1]:
             try:
-                return self._decode(int(other))
+                return self._read(int(other), generator)
             except ConfigError as error:
                 self._count(int(other), error)
         raise ConfigError(
@@ -193,7 +186,7 @@ class Reader:
             self.skipped.add(index)
             _log.warning("%s; skipped, number %d of this process", error, len(self.skipped))
 
-    def _decode(self, index: int) -> np.ndarray:
+    def _read(self, index: int, generator: np.random.Generator | None) -> np.ndarray:
         from lnm_jax.data import jpeg
 
         if self._source is None:
@@ -202,8 +195,8 @@ class Reader:
             record = self._source[index]
         except Exception as error:  # array_record's, of no particular type
             raise _damaged(self.path, error) from None
-        name = record["file_name"].decode()
-        return jpeg.decode(record["image"], f"{self.path}: {self.split} image {index} ({name})")
+        name = f"{self.path}: {self.split} image {index} ({record['file_name'].decode()})"
+        return jpeg.read(record["image"], name, self.image_size, generator)
 
 
 def _source(builder: Any, split: str) -> Any:

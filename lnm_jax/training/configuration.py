@@ -14,7 +14,7 @@ from lnm_jax.neurons import checks
 from lnm_jax.training import parallel
 
 # Fields that do not change what is computed: a run may be moved, renamed or watched.
-PLACES = ("name", "directory", "progress")
+PLACES = ("name", "directory", "progress", "data.directory", "data.workers")
 
 
 def _text(field, value):
@@ -86,9 +86,17 @@ RULES = {
     "model.epsilon": checks.positive,
     "model.tdbn": _not_negative,
     "data.name": functools.partial(checks.one_of, names=data.DATASETS),
+    "data.directory": _optional(_text),
+    "data.image_size": _optional(_count),
+    "data.skip_corrupt": _flag,
+    "data.workers": _from_zero,
+    "data.memory_limit": checks.positive,
     "data.batch_size": _count,
     "data.eval_batch_size": _count,
     "data.crop_padding": _from_zero,
+    "data.flip": _flag,
+    "data.auto_augment": _flag,
+    "data.cutout": _from_zero,
     "optimizer.learning_rate": _not_negative,
     "optimizer.neuron_learning_rate": _not_negative,
     "optimizer.momentum": _below_one,

@@ -13,7 +13,8 @@ import optax
 from flax.traverse_util import flatten_dict
 
 from lnm_jax import data, models, neurons
-from lnm_jax.data import augment
+from lnm_jax.data import augment, auto_augment
+from lnm_jax.errors import ConfigError
 from lnm_jax.training import parallel, state, steps
 from lnm_jax.training.optimizer import make_optimizer, schedules
 
@@ -43,7 +44,7 @@ class Experiment(NamedTuple):
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Of a batch of one example."""
-        return (1, *self.dataset.train.images.shape[1:])
+        return steps.model_shape(self.dataset.train.shape)
 
     def steps_until(self, epochs: float) -> int:
         """Training steps after which that many epochs are complete."""
@@ -56,7 +57,8 @@ class Experiment(NamedTuple):
 
 def build(config) -> Experiment:
     """The experiment of a validated configuration. Compiles and writes nothing."""
-    dataset = data.DATASETS[config.data.name]()
+    fields = config.data.to_dict()
+    dataset = data.load(timesteps=config.timesteps, progress=config.progress, **fields)
     neuron = neurons.build(**config.neuron)
     model = models.build(
         neuron=neuron,
@@ -76,17 +78,11 @@ def build(config) -> Experiment:
     optimizer = make_optimizer(config.optimizer, rates)
     init_key, step_key = jax.random.split(jax.random.key(config.seed))
     normalise = functools.partial(augment.normalise, mean=dataset.mean, std=dataset.std)
-
-    def prepare(key, image):
-        if config.data.crop_padding:
-            image = augment.random_crop(key, image, config.data.crop_padding)
-        return normalise(image)
-
     train_step = steps.make_train_step(
         model,
         optimizer,
         key=step_key,
-        prepare=prepare,
+        prepare=augmentation(config.data, dataset),
         smoothing=config.label_smoothing,
         log_every=config.log_every,
         axis_name=parallel.AXIS,
@@ -94,7 +90,7 @@ def build(config) -> Experiment:
     eval_step = steps.make_eval_step(
         model, prepare=normalise, smoothing=config.label_smoothing, axis_name=parallel.AXIS
     )
-    input_shape = (1, *dataset.train.images.shape[1:])
+    input_shape = steps.model_shape(dataset.train.shape)
     return Experiment(
         config=config,
         dataset=dataset,
@@ -105,6 +101,45 @@ def build(config) -> Experiment:
         train_step=parallel.parallel(train_step, donate=True),
         eval_step=parallel.parallel(eval_step, donate=False),
     )
+
+
+def augmentation(fields, dataset: data.Dataset) -> Callable:
+    """The function (key, example) -> float32 example that the fields of `config.data` ask for.
+
+    In the order of the published recipes, each with a key of its own: crop, flip, AutoAugment,
+    normalisation, Cutout. Examples of a stream are cropped and flipped when they are read.
+
+    Raises: ConfigError for an operation that the data set has no use for.
+    """
+    size = min(dataset.train.shape[-3:-1])
+    if fields.auto_augment and (len(dataset.train.shape), dataset.train.shape[-1]) != (3, 3):
+        raise ConfigError(
+            f"config.data.auto_augment needs RGB images; {fields.name} has examples of shape "
+            f"{dataset.train.shape}"
+        )
+    if fields.cutout > size:
+        raise ConfigError(f"config.data.cutout must be at most {size}, got {fields.cutout}")
+    streamed = isinstance(dataset.train, data.Stream)
+    if streamed and (fields.crop_padding or fields.flip):
+        raise ConfigError(
+            "config.data.crop_padding and config.data.flip must be off for images that are "
+            "streamed: reading crops and flips them"
+        )
+
+    def prepare(key, image):
+        keys = [key, *(jax.random.fold_in(key, number) for number in (1, 2, 3))]
+        if fields.crop_padding:
+            image = augment.random_crop(keys[0], image, fields.crop_padding)
+        if fields.flip:
+            image = augment.random_flip(keys[1], image)
+        if fields.auto_augment:
+            image = auto_augment.auto_augment(keys[2], image)
+        image = augment.normalise(image, dataset.mean, dataset.std)
+        if fields.cutout:
+            image = augment.cutout(keys[3], image, fields.cutout)
+        return image
+
+    return prepare
 
 
 def evaluate(experiment: Experiment, variables: dict) -> dict:

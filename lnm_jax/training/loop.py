@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from typing import NamedTuple
@@ -113,7 +114,7 @@ def _run_steps(this, state, directory, checkpoints):
         disable=not config.progress,
     )
     shown, watch = {}, Stopwatch(batch_size)
-    with metrics.Writer(directory, step=first) as writer, bar:
+    with metrics.Writer(directory, step=first) as writer, bar, contextlib.closing(batches):
         for step, batch in enumerate(batches, first + 1):
             state, _ = this.train_step(state, batch)
             if step == first + 1:

@@ -23,6 +23,16 @@ def _sum(tree, axis_name):
     return tree if axis_name is None else jax.lax.psum(tree, axis_name)
 
 
+def model_shape(example: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of a batch of one example as models take it: (1, H, W, C), or (T, 1, H, W, C)."""
+    return (1, *example) if len(example) == 3 else (example[0], 1, *example[1:])
+
+
+def _time_first(examples):
+    """Images (B, H, W, C) as they are; event frames (B, T, H, W, C) as (T, B, H, W, C)."""
+    return examples if examples.ndim == 4 else examples.swapaxes(0, 1)
+
+
 def make_train_step(
     model,
     optimizer: optax.GradientTransformation,
@@ -48,7 +58,7 @@ def make_train_step(
     def train_step(state, batch):
         step_key = jax.random.fold_in(key, state.step)
         keys = jax.vmap(lambda position: jax.random.fold_in(step_key, position))(batch["position"])
-        images = jax.vmap(prepare)(keys, batch["image"])
+        images = _time_first(jax.vmap(prepare)(keys, batch["image"]))
 
         def loss_fn(params):
             logits, updates = model.apply(
@@ -92,7 +102,7 @@ def make_eval_step(
     """
 
     def eval_step(variables, batch):
-        images = prepare(batch["image"])
+        images = _time_first(prepare(batch["image"]))
         logits, sown = model.apply(variables, images, mutable=["rates"])
         mask = batch["mask"]
         sums = {
