@@ -1,0 +1,70 @@
+"""Augmentation on the device: random crop, flip and Cutout."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lnm_jax.data import augment
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+KEYS = jax.random.split(jax.random.key(0), 400)
+
+
+def test_random_crop_of_an_image_keeps_its_bits():
+    image, key = IMAGE, jax.random.key(5)
+    top, left = jax.random.randint(key, (2,), 0, 9)
+    padded = np.pad(image, ((4, 4), (4, 4), (0, 0)))
+    expected = padded[top : top + 32, left : left + 32]
+    np.testing.assert_array_equal(augment.random_crop(key, jnp.asarray(image), 4), expected)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32", "uint8"])
+def test_frames_are_cropped_and_flipped_alike(dtype):
+    frames = np.random.default_rng(0).integers(0, 99, (5, 6, 7, 2)).astype(dtype)
+    for augmentation in (lambda k, i: augment.random_crop(k, i, 2), augment.random_flip):
+        together = jax.vmap(lambda key, f=augmentation: f(key, frames))(KEYS[:20])
+        assert (together.dtype, together.shape) == (frames.dtype, (20, *frames.shape))
+        for t in range(5):
+            alone = jax.vmap(lambda key, f=augmentation, t=t: f(key, frames[t]))(KEYS[:20])
+            np.testing.assert_array_equal(together[:, t], alone)
+
+
+def test_random_flip_mirrors_half_of_the_images():
+    image = IMAGE
+    flipped = np.asarray(jax.vmap(lambda key: augment.random_flip(key, image))(KEYS))
+    mirrored = (flipped == image[:, ::-1]).all((1, 2, 3))
+    assert (mirrored | (flipped == image).all((1, 2, 3))).all()
+    assert 150 < mirrored.sum() < 250  # five standard deviations about 200
+
+
+def test_cutout_fills_a_square_around_every_pixel():
+    height, width, size = 9, 12, 4
+    image = jnp.ones((height, width, 3))
+    cut = np.asarray(jax.vmap(lambda key: augment.cutout(key, image, size))(KEYS))
+    some = {(out[..., 0] == 0).tobytes() for out in cut}
+    masks = set()
+    for row in range(height):  # the released code, for each centre
+        for column in range(width):
+            mask = np.zeros((height, width), bool)
+            rows = np.clip([row - size // 2, row + size // 2], 0, height)
+            columns = np.clip([column - size // 2, column + size // 2], 0, width)
+            mask[slice(*rows), slice(*columns)] = True
+            masks.add(mask.tobytes())
+    assert some <= masks
+    # 400 draws miss a centre with probability (1 - 1/108)^400, 2.4 %.
+    assert len(some) > 0.9 * len(masks)
+    assert np.isin(cut, (0, 1)).all()
+
+
+def test_cutout_before_normalisation_fills_with_the_mean():
+    mean, std = np.array([125.3, 123.0, 113.9]), np.array([63.0, 62.1, 66.7])
+    image, key = jnp.asarray(IMAGE), KEYS[0]
+    before = augment.cutout(key, image, 16, fill=mean)
+    assert before.dtype == jnp.uint8
+    after = augment.cutout(key, augment.normalise(image, mean, std), 16)
+    # The mean is rounded to a grey level: half a level, in units of the deviation.
+    np.testing.assert_allclose(augment.normalise(before, mean, std), after, atol=0.5 / 62)
+    inside = np.asarray(after == 0).all(-1)
+    assert inside.any()
+    np.testing.assert_array_equal(np.asarray(before)[inside], [[125, 123, 114]] * inside.sum())
