@@ -1,0 +1,120 @@
+"""Training on every kind of data set, from files to a finished run."""
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from lnm_jax import data
+from lnm_jax.data import augment, simulate
+from lnm_jax.errors import ConfigError
+from lnm_jax.training import experiment, loop
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """Two classes of 16x16 images, bright above or below: 12 for training, 6 for test."""
+    directory = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 6), ("test", 3)):
+        for label, name in enumerate(("above", "below")):
+            (directory / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(0, 100, (16, 16, 3), dtype=np.uint8)
+                pixels[8 * label : 8 * label + 8] += 100
+                Image.fromarray(pixels).save(directory / split / name / f"{number}.png")
+    return directory
+
+
+@pytest.fixture
+def tiny(config):
+    """Two steps an epoch on 12 images, one epoch."""
+    config.epochs = 1
+    config.data.batch_size = 6
+    config.data.eval_batch_size = 4
+    config.data.crop_padding = 0
+    config.log_every = 1
+    return config
+
+
+def finished(config):
+    """The run, after checking that it trained on 12 images and tested on 6."""
+    run = loop.train(config)
+    train, test = (run.experiment.dataset.train, run.experiment.dataset.test)
+    assert (len(train.labels), len(test.labels)) == (12, 6)
+    assert int(run.state.step) == 2
+    assert all(np.isfinite(record["loss"]) for record in run.records)
+    return run
+
+
+def test_a_folder_in_memory_with_every_augmentation(tiny, tree):
+    tiny.data.name, tiny.data.directory = "folder", str(tree)
+    tiny.data.crop_padding, tiny.data.flip, tiny.data.cutout = 2, True, 4
+    tiny.data.auto_augment = True
+    run = finished(tiny)
+    assert isinstance(run.experiment.dataset.train, data.Split)
+
+
+def test_a_streamed_folder(tiny, tree):
+    tiny.data.name, tiny.data.directory = "folder", str(tree)
+    tiny.data.image_size, tiny.data.memory_limit = 8, 1e-6
+    run = finished(tiny)
+    assert isinstance(run.experiment.dataset.train, data.Stream)
+
+
+def test_simulated_recordings_of_a_folder(tiny, tree, tmp_path):
+    assert simulate.simulate(str(tree), str(tmp_path / "dvs"), limit=6) == 12
+    for path in (tmp_path / "dvs" / "CIFAR10DVS").glob("*/[3-5].aedat4"):  # 3 of each are enough
+        path.unlink()
+    tiny.data.name, tiny.data.directory = "cifar10dvs", str(tmp_path / "dvs")
+    tiny.data.image_size, tiny.data.crop_padding, tiny.data.flip = 8, 1, True
+    tiny.data.batch_size = 2
+    run = loop.train(tiny)
+    assert run.experiment.dataset.train.shape == (tiny.timesteps, 8, 8, 2)
+    assert run.experiment.input_shape == (tiny.timesteps, 1, 8, 8, 2)
+    assert int(run.state.step) == 2
+    assert "simulated" in run.experiment.dataset.split
+
+
+def test_augmentation_is_the_published_sequence(tiny):
+    dataset = data.load("digits")
+    tiny.data.crop_padding, tiny.data.flip, tiny.data.cutout = 2, True, 4
+    prepare = experiment.augmentation(tiny.data, dataset)
+    key, image = jax.random.key(1), dataset.train.images[0]
+    keys = [key, *(jax.random.fold_in(key, number) for number in (1, 3))]
+    expected = augment.random_flip(keys[1], augment.random_crop(keys[0], image, 2))
+    expected = augment.normalise(expected, dataset.mean, dataset.std)
+    expected = augment.cutout(keys[2], expected, 4)
+    np.testing.assert_array_equal(prepare(key, image), expected)
+    assert (np.asarray(expected) == 0).sum() >= 4  # the square's mean, after normalisation
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"data.name": "cifar10"}, "config.data.directory must say where cifar10 is"),
+        ({"data.auto_augment": True}, "config.data.auto_augment needs RGB images"),
+        ({"data.cutout": 9}, "config.data.cutout must be at most 8, got 9"),
+        ({"data.name": "cifar"}, "config.data.name must be one of"),
+        ({"data.memory_limit": 0.0}, "config.data.memory_limit must be"),
+    ],
+)
+def test_data_fields_that_do_not_fit_are_named(config, fields, message):
+    config.update_from_flattened_dict(fields)
+    with pytest.raises(ConfigError, match=message):
+        loop.train(config)
+
+
+def test_a_stream_is_cropped_once(tiny, tree):
+    tiny.data.name, tiny.data.directory = "folder", str(tree)
+    tiny.data.image_size, tiny.data.memory_limit, tiny.data.flip = 8, 1e-6, True
+    with pytest.raises(ConfigError, match="streamed: reading crops and flips them"):
+        experiment.build(tiny)
+
+
+def test_a_wrong_directory_is_one_line_of_the_command(command):
+    process = command("--config.data.name=folder", "--config.data.directory=nowhere")
+    _, error = process.communicate()
+    assert process.returncode == 2
+    assert error.count("\n") == 1
+    assert "nowhere: no such directory" in error
