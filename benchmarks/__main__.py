@@ -9,11 +9,12 @@ import sys
 
 import jax
 
-from benchmarks import data, neuron_memory, neuron_time, remat, side_by_side, train_step
+from benchmarks import data, data_share, neuron_memory, neuron_time, remat, side_by_side, train_step
 from lnm_jax import launch
 
 BENCHMARKS = {
     "data": data.run,
+    "data_share": data_share.run,
     "neuron_memory": neuron_memory.run,
     "neuron_time": neuron_time.run,
     "remat": remat.run,

@@ -55,10 +55,16 @@ class Experiment(NamedTuple):
         return models.spiking_layers(self.model, self.input_shape)
 
 
-def build(config) -> Experiment:
-    """The experiment of a validated configuration. Compiles and writes nothing."""
-    fields = config.data.to_dict()
-    dataset = data.load(timesteps=config.timesteps, progress=config.progress, **fields)
+def build(config, dataset: data.Dataset | None = None) -> Experiment:
+    """The experiment of a validated configuration. Compiles and writes nothing.
+
+    Args:
+      config: with the fields of configs/base.py.
+      dataset: to train on; None loads the one that `config.data` names.
+    """
+    if dataset is None:
+        fields = config.data.to_dict()
+        dataset = data.load(timesteps=config.timesteps, progress=config.progress, **fields)
     neuron = neurons.build(**config.neuron)
     model = models.build(
         neuron=neuron,
