@@ -4,6 +4,8 @@ python train.py                            learnable neurons on handwritten digi
 python train.py --config.neuron.kind=lif   any field of configs/base.py can be set so
 python train.py --config=configs/x.py      another experiment
 python train.py --resume=runs/<name>       continues a run from its last checkpoint
+
+Exit status: 0 done, 2 unusable field or file, 3 numbers not finite, 75 saved after a signal.
 """
 
 import os
@@ -14,7 +16,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from lnm_jax import launch
-from lnm_jax.errors import ConfigError
+from lnm_jax.errors import ConfigError, ReportedError
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -57,17 +59,18 @@ def main(argv):
     try:
         config, resume = parse(argv)
         from lnm_jax.analysis import dynamics
-        from lnm_jax.training import loop, run_directory, summary
+        from lnm_jax.training import loop, parallel, run_directory, summary
 
         if resume:
             config = run_directory.read_config(resume, config)
         run = loop.train(config, must_resume=bool(resume))
-    except ConfigError as error:
+    except ReportedError as error:
         print(f"train.py: {error}", file=sys.stderr)
-        return 2
-    dynamics.save_picture(run)
-    summary.write(run)
-    print(summary.as_text(run, {"dynamics": dynamics.PICTURE}))
+        return error.status
+    if parallel.is_first():
+        dynamics.save_picture(run)
+        summary.write(run)
+        print(summary.as_text(run, {"dynamics": dynamics.PICTURE}))
     return 0
 
 

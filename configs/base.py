@@ -17,6 +17,7 @@ def get_config() -> ConfigDict:
     config.epochs = 30  # passes over the training set
     config.label_smoothing = 0.1  # share of the target spread over all classes
     config.log_every = 10  # training steps a line of metrics.jsonl averages over
+    config.stop_after_non_finite = 20  # steps in a row left out for numbers that aren't finite
     config.progress = True  # progress bar on the terminal
 
     config.neuron = ConfigDict()
@@ -97,9 +98,20 @@ def get_config() -> ConfigDict:
     config.optimizer.nesterov = False
     config.optimizer.weight_decay = 5e-4  # on kernels only
     config.optimizer.neuron_weight_decay = 0.0  # on neuron parameters
+    config.optimizer.clip_norm = 0.0  # largest norm of the whole gradient; 0: any
     config.optimizer.warmup_epochs = 0.0  # linear increase from 0 before the cosine
 
     config.checkpoint = ConfigDict()
     config.checkpoint.every_epochs = 1  # epochs between checkpoints; the last is always saved
+    config.checkpoint.every_steps = 0  # training steps between checkpoints within epochs; 0: none
+    config.checkpoint.every_minutes = 10.0  # at most this long without one; 0: no limit
     config.checkpoint.keep = 2  # latest checkpoints kept, beside the best
+
+    config.distributed = ConfigDict()
+    config.distributed.enabled = False  # several processes train as one; else local devices only
+    # Unset on Slurm, TPU pods and other clusters that jax knows.
+    config.distributed.address = config_dict.placeholder(str)  # host:port of the first process
+    config.distributed.processes = config_dict.placeholder(int)  # how many
+    config.distributed.process = config_dict.placeholder(int)  # number of this one, from 0
+    config.distributed.timeout = 300  # seconds to wait for the others at the start
     return config.lock()

@@ -1,9 +1,31 @@
-"""The one error that a user's input causes."""
+"""What ends a command with one line: the exceptions that a user meets, and their exit status."""
 
 
-class ConfigError(ValueError):
+class ReportedError(Exception):
+    """Its message is one line; the command line prints it and exits with `status`."""
+
+    status = 1
+
+
+class ConfigError(ReportedError, ValueError):
     """A configuration, path or file that cannot be used.
 
-    Its message is one line that names the field or path, the value and what is allowed;
-    the command line prints it and exits with status 2.
+    The line names the field or path, the value and what is allowed.
     """
+
+    status = 2
+
+
+class NonFiniteError(ReportedError, ArithmeticError):
+    """Training whose numbers left the finite range and did not come back.
+
+    The line names where they left and the last good state.
+    """
+
+    status = 3
+
+
+class Interrupted(ReportedError):  # noqa: N818 not an error of anybody
+    """A run that stopped when it was asked to, after saving; it can go on."""
+
+    status = 75  # EX_TEMPFAIL

@@ -16,7 +16,6 @@ import numpy as np
 
 from lnm_jax.data import batches
 from lnm_jax.data.dataset import Stream
-from lnm_jax.errors import ConfigError
 
 MAX_THREADS = 16  # each holds a batch, and Python's lock lets more do little
 
@@ -38,10 +37,10 @@ def train_batches(
       stream: of training images; `stream.workers` processes read them, which take seconds to
         start, or with 0 this process's threads.
       seed, batch_size, start, stop: as `batches.train_batches` takes them.
-      shard: (rank, count): this process reads the rank-th of count equal parts of each batch.
+      shard: see `batches.share`.
     Raises: ConfigError for a file that can't be read, or a batch that can't be shared equally.
     """
-    rows = _rows(batch_size, shard)
+    rows = batches.share(batch_size, shard)
     return _iterate(_Training(stream, seed, batch_size, start, stop, rows), stream.workers)
 
 
@@ -53,15 +52,9 @@ def eval_batches(stream: Stream, batch_size: int, *, shard: tuple[int, int] = (0
 
     Args and Raises: as `train_batches`. Every shard has the same number of batches.
     """
-    return _iterate(_Evaluation(stream, batch_size, _rows(batch_size, shard)), stream.workers)
-
-
-def _rows(batch_size: int, shard: tuple[int, int]) -> slice:
-    rank, count = shard
-    if batch_size % count:
-        raise ConfigError(f"a batch of {batch_size} images cannot be shared by {count} processes")
-    share = batch_size // count
-    return slice(rank * share, (rank + 1) * share)
+    return _iterate(
+        _Evaluation(stream, batch_size, batches.share(batch_size, shard)), stream.workers
+    )
 
 
 @dataclasses.dataclass(frozen=True)

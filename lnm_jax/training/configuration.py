@@ -13,8 +13,23 @@ from lnm_jax.layers.spiking import SHARING
 from lnm_jax.neurons import checks
 from lnm_jax.training import parallel
 
-# Fields that do not change what is computed: a run may be moved, renamed or watched.
-PLACES = ("name", "directory", "progress", "data.directory", "data.workers")
+# Fields that do not change what is computed: a run may be moved, renamed, watched, saved more
+# often, or go on with other devices.
+PLACES = (
+    "name",
+    "directory",
+    "progress",
+    "stop_after_non_finite",
+    "data.directory",
+    "data.workers",
+    "checkpoint.every_steps",
+    "checkpoint.every_minutes",
+    "distributed.enabled",
+    "distributed.address",
+    "distributed.processes",
+    "distributed.process",
+    "distributed.timeout",
+)
 
 
 def _text(field, value):
@@ -66,6 +81,7 @@ RULES = {
     "epochs": _count,
     "label_smoothing": _below_one,
     "log_every": _count,
+    "stop_after_non_finite": _count,
     "progress": _flag,
     "spiking.sharing": functools.partial(checks.one_of, names=SHARING),
     "spiking.window": _not_negative,
@@ -103,9 +119,17 @@ RULES = {
     "optimizer.nesterov": _flag,
     "optimizer.weight_decay": _not_negative,
     "optimizer.neuron_weight_decay": _not_negative,
+    "optimizer.clip_norm": _not_negative,
     "optimizer.warmup_epochs": _not_negative,
     "checkpoint.every_epochs": _count,
+    "checkpoint.every_steps": _from_zero,
+    "checkpoint.every_minutes": _not_negative,
     "checkpoint.keep": _count,
+    "distributed.enabled": _flag,
+    "distributed.address": _optional(_text),
+    "distributed.processes": _optional(_count),
+    "distributed.process": _optional(_from_zero),
+    "distributed.timeout": _count,
 }
 
 

@@ -28,6 +28,7 @@ class Experiment(NamedTuple):
       neuron: of every spiking layer.
       model: Flax module.
       learning_rate: of the weights, as a function of the step.
+      loss: (params, state, batch) -> loss of a whole batch on one device, as `steps.make_loss`.
       init: () -> the state before the first step.
       train_step, eval_step: over whole batches and all devices; see `steps`.
     """
@@ -37,6 +38,7 @@ class Experiment(NamedTuple):
     neuron: neurons.Neuron
     model: nn.Module
     learning_rate: optax.Schedule
+    loss: Callable
     init: Callable[[], state.TrainState]
     train_step: Callable
     eval_step: Callable
@@ -84,14 +86,14 @@ def build(config, dataset: data.Dataset | None = None) -> Experiment:
     optimizer = make_optimizer(config.optimizer, rates)
     init_key, step_key = jax.random.split(jax.random.key(config.seed))
     normalise = functools.partial(augment.normalise, mean=dataset.mean, std=dataset.std)
-    train_step = steps.make_train_step(
-        model,
-        optimizer,
+    make_loss = functools.partial(
+        steps.make_loss,
         key=step_key,
         prepare=augmentation(config.data, dataset),
         smoothing=config.label_smoothing,
-        log_every=config.log_every,
-        axis_name=parallel.AXIS,
+    )
+    train_step = steps.make_train_step(
+        make_loss(model), optimizer, log_every=config.log_every, axis_name=parallel.AXIS
     )
     eval_step = steps.make_eval_step(
         model, prepare=normalise, smoothing=config.label_smoothing, axis_name=parallel.AXIS
@@ -103,6 +105,7 @@ def build(config, dataset: data.Dataset | None = None) -> Experiment:
         neuron=neuron,
         model=model,
         learning_rate=rates["weights"],
+        loss=make_loss(model.clone(axis_name=None)),
         init=lambda: state.create(model, optimizer, init_key, input_shape),
         train_step=parallel.parallel(train_step, donate=True),
         eval_step=parallel.parallel(eval_step, donate=False),
@@ -153,7 +156,8 @@ def evaluate(experiment: Experiment, variables: dict) -> dict:
 
     Returns: {"accuracy", "loss", "rates": {path: spikes per neuron and timestep}}.
     """
-    batches = data.eval_batches(experiment.dataset.test, experiment.config.data.eval_batch_size)
+    size = experiment.config.data.eval_batch_size
+    batches = data.eval_batches(experiment.dataset.test, size, shard=parallel.process())
     sums = [jax.device_get(experiment.eval_step(variables, batch)) for batch in batches]
     total = jax.tree.map(lambda *parts: float(sum(parts)), *sums)
     images = total["count"]

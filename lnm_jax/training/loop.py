@@ -5,11 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from contextlib import closing, nullcontext
 from typing import NamedTuple
 
+import jax
+
 from lnm_jax import data
-from lnm_jax.errors import ConfigError
-from lnm_jax.training import configuration, experiment, metrics, parallel, run_directory
+from lnm_jax.errors import ConfigError, Interrupted, NonFiniteError
+from lnm_jax.training import (
+    configuration,
+    diagnose,
+    experiment,
+    interrupt,
+    metrics,
+    parallel,
+    run_directory,
+)
 from lnm_jax.training.checkpoint import Checkpoints
 from lnm_jax.training.state import TrainState
 
@@ -66,80 +77,177 @@ class Stopwatch:
 def train(config, *, must_resume: bool = False) -> Run:
     """Trains as the configuration says, from its run directory's last checkpoint if it has one.
 
+    SIGTERM and SIGINT end it after the step that is under way and a checkpoint; see `interrupt`.
+
     Args:
       config: a locked ConfigDict with the fields of configs/base.py.
       must_resume: a missing checkpoint is an error instead of a fresh start.
     Returns: the finished `Run`. A directory whose run is complete is read, not run again.
-    Raises: ConfigError before anything is written.
+    Raises: ConfigError before anything is written, or when the disk refuses; NonFiniteError;
+      Interrupted.
     """
     started = time.monotonic()
-    configuration.validate(config)
-    run_directory.check(config)
-    directory = run_directory.path_of(config)
-    saved = os.path.join(directory, "checkpoints")
-    if must_resume and not os.path.isdir(saved):
-        raise ConfigError(f"{directory}: no checkpoint to resume from")
-    this = experiment.build(config)
-    run_directory.create(config)
-    with Checkpoints(saved, keep=config.checkpoint.keep) as checkpoints:
+    with interrupt.Interrupts() as interrupts, contextlib.ExitStack() as stack:
+        parallel.initialize(config.distributed)
+        configuration.validate(config)
+        directory = run_directory.path_of(config)
+        parallel.first_alone(lambda: _may_use(config, directory, must_resume))
+        this = experiment.build(config)
         state = this.init()
-        if must_resume or checkpoints.latest is not None:
-            state = checkpoints.restore(state)
-        state, rate = _run_steps(this, parallel.replicate(state), directory, checkpoints)
+
+        def open_directory():
+            run_directory.create(config)
+            stack.enter_context(run_directory.locked(directory))
+            saved = Checkpoints(_checkpoints(directory), keep=config.checkpoint.keep)
+            return stack.enter_context(saved)
+
+        checkpoints = parallel.first_alone(open_directory)
+
+        def restore():
+            if must_resume or checkpoints.latest is not None:
+                return checkpoints.restore(state)
+            return state
+
+        state = parallel.from_first(parallel.first_alone(restore) or state)
+        trainer = Trainer(this, directory, checkpoints, interrupts)
+        state = trainer.train(parallel.replicate(state))
     return Run(
         experiment=this,
         directory=directory,
         state=state,
         records=metrics.read(directory),
         seconds=time.monotonic() - started,
-        images_per_second=rate,
+        images_per_second=trainer.watch.rate,
     )
 
 
-def _run_steps(this, state, directory, checkpoints):
-    """Trains from the state to the last step; returns the final state and images/s."""
-    from tqdm import tqdm
+def _checkpoints(directory: str) -> str:
+    return os.path.join(directory, "checkpoints")
 
-    config = this.config
-    last, batch_size = this.steps_until(config.epochs), config.data.batch_size
-    first = int(state.step)
-    ends = {this.steps_until(epoch): epoch for epoch in range(1, config.epochs + 1)}
-    batches = data.train_batches(this.dataset.train, config.seed, batch_size, first, last)
-    bar = tqdm(
-        total=last * batch_size,
-        initial=first * batch_size,
-        desc="training",
-        unit=" images",
-        unit_scale=True,
-        disable=not config.progress,
-    )
-    shown, watch = {}, Stopwatch(batch_size)
-    with metrics.Writer(directory, step=first) as writer, bar, contextlib.closing(batches):
-        for step, batch in enumerate(batches, first + 1):
-            state, _ = this.train_step(state, batch)
-            if step == first + 1:
-                state.step.block_until_ready()
-                watch.start(step)
-            if step % config.log_every == 0:
-                record = {
-                    "step": step,
-                    "split": "train",
-                    "loss": float(state.window["loss"]) / config.log_every,
-                    "accuracy": 100 * float(state.window["accuracy"]) / config.log_every,
-                    "learning_rate": float(this.learning_rate(step - 1)),
-                }
-                writer.write(record, images_per_second=watch.lap(step))
-                shown |= {"loss": f"{record['loss']:.3f}", "train": f"{record['accuracy']:.1f}%"}
-            if step in ends:
-                state.step.block_until_ready()
-                watch.lap(step)
-                result = experiment.evaluate(this, state.variables)
-                writer.write({"step": step, "split": "test", "epoch": ends[step]} | result)
-                shown["test"] = f"{result['accuracy']:.2f}%"
-                if ends[step] % config.checkpoint.every_epochs == 0 or step == last:
-                    writer.sync()
-                    checkpoints.save(state, accuracy=result["accuracy"])
-                watch.start(step)
-            bar.set_postfix(shown, refresh=False)
-            bar.update(batch_size)
-    return state, watch.rate
+
+def _may_use(config, directory: str, must_resume: bool) -> None:
+    run_directory.check(config)
+    if must_resume and not os.path.isdir(_checkpoints(directory)):
+        raise ConfigError(f"{directory}: no checkpoint to resume from")
+
+
+class Trainer:
+    """The steps of one session of a run, with what is written between them.
+
+    Attributes:
+      watch: of the training steps.
+    """
+
+    def __init__(self, this, directory, checkpoints, interrupts):
+        """Args: checkpoints, None in all processes but the first."""
+        self.experiment, self.config = this, this.config
+        self.watch = Stopwatch(this.config.data.batch_size)
+        self._directory, self._interrupts = directory, interrupts
+        self._checkpoints, self._saved, self._saved_at = checkpoints, None, time.monotonic()
+        self._shown = {}
+
+    def train(self, state: TrainState) -> TrainState:
+        """From the state to the last step; returns the final state."""
+        this, config = self.experiment, self.config
+        last, batch_size = this.steps_until(config.epochs), config.data.batch_size
+        first = int(state.step)
+        ends = {this.steps_until(epoch): epoch for epoch in range(1, config.epochs + 1)}
+        batches = data.train_batches(
+            this.dataset.train, config.seed, batch_size, first, last, shard=parallel.process()
+        )
+        with self._writer(first) as writer, self._bar(first, last) as bar, closing(batches):
+            for step, batch in enumerate(batches, first + 1):
+                state, _ = this.train_step(state, batch)
+                if step == first + 1:
+                    state.step.block_until_ready()
+                    self.watch.start(step)
+                if step % config.log_every == 0:
+                    self._log(writer, state, step, batch)
+                if step in ends:
+                    self._evaluate(writer, state, step, ends[step], last)
+                self._save_if_due(writer, state, step, last)
+                bar.set_postfix(self._shown, refresh=False)
+                bar.update(batch_size)
+        return state
+
+    def _writer(self, step):
+        return metrics.Writer(self._directory, step=step) if self._checkpoints else nullcontext()
+
+    def _bar(self, first, last):
+        from tqdm import tqdm
+
+        return tqdm(
+            total=last * self.config.data.batch_size,
+            initial=first * self.config.data.batch_size,
+            desc="training",
+            unit=" images",
+            unit_scale=True,
+            disable=not (self.config.progress and self._checkpoints),
+        )
+
+    def _log(self, writer, state, step, batch):
+        """Writes the means since the last line, and stops if the numbers don't come back."""
+        applied, skipped = float(state.window["steps"]), int(state.skipped)
+        means = {
+            name: float(state.window[name]) / applied if applied else None
+            for name in ("loss", "accuracy")
+        }
+        record = {
+            "step": step,
+            "split": "train",
+            "loss": means["loss"],
+            "accuracy": means["accuracy"] and 100 * means["accuracy"],
+            "learning_rate": float(self.experiment.learning_rate(step - 1 - skipped)),
+        }
+        if skipped:
+            record["skipped"] = skipped
+            self._shown["skipped"] = skipped
+        if writer:
+            writer.write(record, images_per_second=self.watch.lap(step))
+        if applied:
+            loss, accuracy = record["loss"], record["accuracy"]
+            self._shown |= {"loss": f"{loss:.3f}", "train": f"{accuracy:.1f}%"}
+        row = int(state.skipped_in_row)
+        if row >= self.config.stop_after_non_finite:
+            where = diagnose.first_non_finite(self.experiment.loss, jax.device_get(state), batch)
+            raise NonFiniteError(
+                f"{self._directory}: {row} training steps in a row, until step {step}, were left "
+                f"out because numbers were not finite; first in {where}. The last good state is "
+                f"that of step {step - row}; a lower config.optimizer.learning_rate or "
+                "config.optimizer.clip_norm may help"
+            )
+
+    def _evaluate(self, writer, state, step, epoch, last):
+        """Writes the test set's results, and saves where an epoch's checkpoint is due."""
+        state.step.block_until_ready()
+        self.watch.lap(step)
+        result = experiment.evaluate(self.experiment, state.variables)
+        self._shown["test"] = f"{result['accuracy']:.2f}%"
+        if writer:
+            writer.write({"step": step, "split": "test", "epoch": epoch} | result)
+            if epoch % self.config.checkpoint.every_epochs == 0 or step == last:
+                self._save(writer, state, step, accuracy=result["accuracy"])
+        self.watch.start(step)
+
+    def _save_if_due(self, writer, state, step, last):
+        """Saves between epochs as the fields say, and ends the run if it was asked to."""
+        config = self.config
+        asked = self._interrupts.asked
+        if parallel.process()[1] > 1:  # all stop after the same step, agreed on with each line
+            asked = step % config.log_every == 0 and parallel.any_process(asked)
+        fields = config.checkpoint
+        minutes = (time.monotonic() - self._saved_at) / 60
+        due = (fields.every_steps and step % fields.every_steps == 0) or (
+            fields.every_minutes and minutes >= fields.every_minutes
+        )
+        if writer and (due or asked) and self._saved != step:
+            self._save(writer, state, step)
+        if asked and step != last:
+            raise Interrupted(
+                f"{self._directory}: stopped after step {step} of {last}; the same command goes on"
+            )
+
+    def _save(self, writer, state, step, accuracy=None):
+        writer.sync()
+        self._checkpoints.save(state, accuracy=accuracy)
+        self._saved, self._saved_at = step, time.monotonic()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 
+from lnm_jax.training import run_directory
+
 FILE = "metrics.jsonl"
 
 
@@ -34,12 +36,12 @@ class Writer:
         from tensorboardX import SummaryWriter
 
         kept = [record for record in read(directory) if record["step"] <= step]
-        path = os.path.join(directory, FILE)
-        with open(path + ".tmp", "w") as file:
-            file.writelines(json.dumps(record) + "\n" for record in kept)
-        os.replace(path + ".tmp", path)
-        self._file = open(path, "a")  # noqa: SIM115 closed by __exit__
-        self._events = SummaryWriter(directory, purge_step=step + 1 if step else None)
+        self._directory, self._path = directory, os.path.join(directory, FILE)
+        lines = "".join(json.dumps(record) + "\n" for record in kept)
+        with run_directory.writing(directory):
+            run_directory.write(directory, FILE, lines)
+            self._file = open(self._path, "a")  # noqa: SIM115 closed by __exit__
+            self._events = SummaryWriter(directory, purge_step=step + 1 if step else None)
 
     def __enter__(self):
         return self
@@ -54,9 +56,12 @@ class Writer:
         Args:
           record: numbers and dicts of numbers, beside step and split.
           only_events: numbers for TensorBoard alone; None is left out.
+        Raises: ConfigError if the file can't be written or is gone.
         """
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
+        with run_directory.writing(self._directory):
+            os.stat(self._path)  # an open file can be written after it was deleted
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
         for name, value in (record | only_events).items():
             values = value if isinstance(value, dict) else {"": value}
             for key, number in values.items():
@@ -66,5 +71,6 @@ class Writer:
 
     def sync(self) -> None:
         """Puts all records on disk: called before a checkpoint of their step is written."""
-        os.fsync(self._file.fileno())
+        with run_directory.writing(self._directory):
+            os.fsync(self._file.fileno())
         self._events.flush()

@@ -51,6 +51,8 @@ def schedules(fields, *, steps: int, warmup_steps: int) -> dict[str, optax.Sched
 def make_optimizer(fields, rates: dict[str, optax.Schedule]) -> optax.GradientTransformation:
     """Two SGDs, one a group, with weight decay added to the gradient before the momentum.
 
+    With `clip_norm` the whole gradient is scaled down to that norm first.
+
     Args:
       fields: `config.optimizer`.
       rates: as made by `schedules`.
@@ -62,10 +64,13 @@ def make_optimizer(fields, rates: dict[str, optax.Schedule]) -> optax.GradientTr
             optax.sgd(rates[name], momentum=fields.momentum, nesterov=fields.nesterov),
         )
 
-    return optax.multi_transform(
+    both = optax.multi_transform(
         {
             "weights": sgd("weights", fields.weight_decay, decays),
             "neurons": sgd("neurons", fields.neuron_weight_decay, None),
         },
         label,
     )
+    if not fields.clip_norm:
+        return both
+    return optax.chain(optax.clip_by_global_norm(fields.clip_norm), both)

@@ -1,17 +1,92 @@
-"""The one file that knows about devices: pmap over all local ones."""
+"""The one file that knows about devices and processes: pmap over all of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import jax
+import numpy as np
+
+from lnm_jax.errors import ConfigError
 
 AXIS = "devices"
+# Seconds without a sign of life after which a process counts as dead and the others stop.
+HEARTBEAT = 20
+
+
+def initialize(fields) -> None:
+    """Connects this process with the others of a run, before anything else uses jax.
+
+    Args:
+      fields: `config.distributed`. With no address, Slurm, TPU pods and other clusters that jax
+        knows tell it where it is.
+    Raises: ConfigError if the others can't be reached.
+    """
+    if not fields.enabled:
+        return
+    try:
+        jax.distributed.initialize(
+            coordinator_address=fields.address,
+            num_processes=fields.processes,
+            process_id=fields.process,
+            initialization_timeout=fields.timeout,
+            heartbeat_timeout_seconds=HEARTBEAT,
+        )
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"config.distributed: the processes do not connect ({reason})") from None
+
+
+def process() -> tuple[int, int]:
+    """(rank, count) of this process."""
+    return jax.process_index(), jax.process_count()
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes files and talks."""
+    return jax.process_index() == 0
 
 
 def device_count() -> int:
-    """Devices that a batch is divided over."""
-    return jax.local_device_count()
+    """Devices that a batch is divided over, those of all processes."""
+    return jax.device_count()
+
+
+def from_first(tree):
+    """The first process's tree of arrays, in every process."""
+    if jax.process_count() == 1:
+        return tree
+    from jax.experimental import multihost_utils
+
+    return jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(tree))
+
+
+def any_process(flag: bool) -> bool:
+    """Whether the flag is set in some process; all must call it."""
+    if jax.process_count() == 1:
+        return flag
+    from jax.experimental import multihost_utils
+
+    return bool(multihost_utils.process_allgather(np.int32(flag)).any())
+
+
+def first_alone(function: Callable):
+    """Calls a function in the first process and returns its result there, None elsewhere.
+
+    Raises: ConfigError in every process if it does so in the first.
+    """
+    result, failure = None, None
+    if is_first():
+        try:
+            result = function()
+        except ConfigError as error:
+            failure = error
+    if failure is None and not any_process(False):
+        return result
+    if failure is not None:
+        any_process(True)
+        raise failure
+    raise ConfigError("the run's first process could not go on; its message says why")
 
 
 def replicate(tree):
@@ -24,8 +99,8 @@ def replicate(tree):
 
 
 def shard(batch: dict) -> dict:
-    """A whole batch, leaves (B, ...), as shares (devices, B / devices, ...)."""
-    devices = device_count()
+    """This process's part of a batch, leaves (B, ...), as shares (devices, B / devices, ...)."""
+    devices = jax.local_device_count()
     return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
+import platform
 
 from lnm_jax.errors import ConfigError
 from lnm_jax.training import configuration
 
 CONFIG = "config.json"
+LOCK = ".lock"
 
 
 def derived_name(config) -> str:
@@ -66,12 +70,56 @@ def check(config) -> None:
 
 
 def create(config) -> str:
-    """Makes the directory, writes the configuration if it is new, and returns the path."""
+    """Makes the directory, writes the configuration if it is new, and returns the path.
+
+    Raises: ConfigError if it can't be written.
+    """
     directory = path_of(config)
-    os.makedirs(directory, exist_ok=True)
-    if not os.path.exists(os.path.join(directory, CONFIG)):
-        write(directory, CONFIG, configuration.to_json(config))
+    with writing(directory):
+        os.makedirs(directory, exist_ok=True)
+        if not os.path.exists(os.path.join(directory, CONFIG)):
+            write(directory, CONFIG, configuration.to_json(config))
     return directory
+
+
+@contextlib.contextmanager
+def writing(directory: str):
+    """Turns what a file system says to writing into a ConfigError."""
+    try:
+        yield
+    except OSError as error:
+        gone = "" if os.path.isdir(directory) else "; the directory is gone"
+        raise ConfigError(f"{directory}: cannot be written ({error.strerror}{gone})") from None
+
+
+@contextlib.contextmanager
+def locked(directory: str):
+    """Keeps other processes from training in the directory.
+
+    The kernel drops the lock when this process ends, however it ends.
+
+    Raises: ConfigError if another one holds it.
+    """
+    path = os.path.join(directory, LOCK)
+    with writing(directory):
+        file = open(path, "a+")  # noqa: SIM115 closed below, which drops the lock
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise ConfigError(
+                f"{directory}: process {holder} trains here; choose another config.name"
+            ) from None
+        except OSError:  # a file system without locks, as some of clusters are
+            yield
+            return
+        with writing(directory):
+            file.truncate(0)
+            file.write(f"{os.getpid()} on {platform.node()}\n")
+            file.flush()
+        yield
 
 
 def write(directory: str, name: str, text: str) -> None:

@@ -18,7 +18,9 @@ class TrainState(flax.struct.PyTreeNode):
       batch_stats: BatchNorm's running statistics.
       opt_state: optax's.
       window: sums of loss and accuracy since the last line of metrics, so that a resumed run
-        writes the line that an undisturbed one writes.
+        writes the line that an undisturbed one writes. "steps" counts those that were applied.
+      skipped: training steps left out because a number was not finite, an int32 scalar.
+      skipped_in_row: of them the last ones without an applied step in between.
     """
 
     step: jax.Array
@@ -26,6 +28,8 @@ class TrainState(flax.struct.PyTreeNode):
     batch_stats: Any
     opt_state: Any
     window: dict[str, jax.Array]
+    skipped: jax.Array
+    skipped_in_row: jax.Array
 
     @property
     def variables(self) -> dict[str, Any]:
@@ -44,7 +48,9 @@ def create(model, optimizer, key: jax.Array, input_shape: tuple[int, ...]) -> Tr
             params=params,
             batch_stats=variables.get("batch_stats", {}),
             opt_state=optimizer.init(params),
-            window={"loss": jnp.float32(0), "accuracy": jnp.float32(0)},
+            window={name: jnp.float32(0) for name in ("loss", "accuracy", "steps")},
+            skipped=jnp.int32(0),
+            skipped_in_row=jnp.int32(0),
         )
 
     return jax.jit(init)(key)

@@ -10,17 +10,30 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 
 from lnm_jax.training import losses
 from lnm_jax.training.state import TrainState
 
 
 def _mean(tree, axis_name):
-    return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
+    """The mean over devices, by one all-reduce: leaves travel as one vector."""
+    if axis_name is None or jax.lax.axis_size(axis_name) == 1:
+        return tree
+    vector, back = ravel_pytree(tree)
+    return back(jax.lax.pmean(vector, axis_name))
 
 
 def _sum(tree, axis_name):
     return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+
+
+def _all_finite(tree):
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+
+
+def _choose(condition, ours, others):
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), ours, others)
 
 
 def model_shape(example: tuple[int, ...]) -> tuple[int, ...]:
@@ -33,59 +46,74 @@ def _time_first(examples):
     return examples if examples.ndim == 4 else examples.swapaxes(0, 1)
 
 
+def make_loss(model, *, key: jax.Array, prepare: Callable, smoothing: float) -> Callable:
+    """A function (params, state, batch) -> (loss, (logits, new batch_stats)) of training.
+
+    Args:
+      model: Flax module; its "batch_stats" are updated.
+      key: of the run; step s augments with fold_in(key, s), image by image.
+      prepare: (key, image) -> augmented and normalised image.
+      smoothing: of the labels.
+    """
+
+    def loss_fn(params, state, batch):
+        step_key = jax.random.fold_in(key, state.step)
+        keys = jax.vmap(lambda position: jax.random.fold_in(step_key, position))(batch["position"])
+        images = _time_first(jax.vmap(prepare)(keys, batch["image"]))
+        logits, updates = model.apply(
+            {"params": params, "batch_stats": state.batch_stats},
+            images,
+            train=True,
+            mutable=["batch_stats"],
+        )
+        loss = losses.cross_entropy(logits, batch["label"], smoothing).mean()
+        return loss, (logits, updates["batch_stats"])
+
+    return loss_fn
+
+
 def make_train_step(
-    model,
+    loss_fn: Callable,
     optimizer: optax.GradientTransformation,
     *,
-    key: jax.Array,
-    prepare: Callable,
-    smoothing: float,
     log_every: int,
     axis_name: str | None,
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
     """A function (state, batch) -> (state, metrics), one optimizer step.
 
+    A step whose loss or gradient is not finite is counted and changes nothing else.
+
     Args:
-      model: Flax module; its "batch_stats" are updated.
+      loss_fn: as made by `make_loss`.
       optimizer: over the whole parameter tree.
-      key: of the run; step s augments with fold_in(key, s), image by image.
-      prepare: (key, image) -> augmented and normalised image.
-      smoothing: of the labels.
       log_every: steps that `state.window` sums over before it starts again.
       axis_name: device axis, or None.
     """
 
     def train_step(state, batch):
-        step_key = jax.random.fold_in(key, state.step)
-        keys = jax.vmap(lambda position: jax.random.fold_in(step_key, position))(batch["position"])
-        images = _time_first(jax.vmap(prepare)(keys, batch["image"]))
-
-        def loss_fn(params):
-            logits, updates = model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
-                images,
-                train=True,
-                mutable=["batch_stats"],
-            )
-            loss = losses.cross_entropy(logits, batch["label"], smoothing).mean()
-            return loss, (logits, updates["batch_stats"])
-
         (loss, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-            state.params
+            state.params, state, batch
         )
         accuracy = losses.correct(logits, batch["label"]).mean()
         grads, metrics = _mean((grads, {"loss": loss, "accuracy": accuracy}), axis_name)
+        finite = jnp.isfinite(metrics["loss"]) & _all_finite(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        new = (optax.apply_updates(state.params, updates), batch_stats, opt_state)
+        old = (state.params, state.batch_stats, state.opt_state)
+        params, batch_stats, opt_state = _choose(finite, new, old)
+        seen = _choose(finite, {**metrics, "steps": 1.0}, dict.fromkeys(state.window, 0.0))
         fresh = state.step % log_every == 0
         window = jax.tree.map(
-            lambda total, new: jnp.where(fresh, new, total + new), state.window, metrics
+            lambda total, new: jnp.where(fresh, new, total + new), state.window, seen
         )
         state = TrainState(
             step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
+            params=params,
             batch_stats=batch_stats,
             opt_state=opt_state,
             window=window,
+            skipped=state.skipped + ~finite,
+            skipped_in_row=jnp.where(finite, 0, state.skipped_in_row + 1),
         )
         return state, metrics
 

@@ -45,13 +45,17 @@ def as_text(run: Run, pictures: dict[str, str]) -> str:
     config = run.experiment.config
     data = run.experiment.dataset
     speed = f", {facts['images_per_second']:.0f} images/s" if facts["images_per_second"] else ""
+    if facts["images_per_second"]:
+        took = f"{facts['seconds']:.0f} s with compilation{speed} in training steps"
+    else:
+        took = f"{facts['seconds']:.0f} s to read it; no step was left to do"
     width = max(map(len, facts["rates"]))
     lines = [
         f"{config.neuron.kind} on {config.data.name}: {len(data.train.labels)} training and "
         f"{len(data.test.labels)} test images, {data.split}; T = {config.timesteps}",
         f"test accuracy   last {facts['accuracy_last']:.2f} %, "
         f"best {facts['accuracy_best']:.2f} % (epoch {facts['epoch_best']} of {facts['epochs']})",
-        f"time            {facts['seconds']:.0f} s with compilation{speed} in training steps",
+        f"time            {took}",
         f"allocator       {launch.allocator()}",
         "mean spike rate of each layer, spikes per neuron and timestep",
     ]
