@@ -75,7 +75,7 @@ class Outcome(NamedTuple):
       status: its exit status; -SIGKILL if it was killed.
       seconds: until it recorded a step or ended well, or None.
       inside: whether the files were still in the aimed phase after the kill.
-      lengths: of each phase, seconds: the longest time it lasted.
+      lengths: of each phase, seconds: the last time, when its programs are compiled.
     """
 
     status: int
@@ -100,7 +100,7 @@ def _drive(home, arguments, env, ends, kill=None, aim=0, delay=0.0) -> Outcome:
     watch = run_files.Watch(home / RUN)
     start = watch.look()
     due, seconds = None, None
-    since, lengths = {}, collections.defaultdict(float)
+    since, lengths = {}, {}
     with open(home / "log.txt", "a") as log:
         clock, looked = 0.0, time.monotonic()
         process = subprocess.Popen(
@@ -117,8 +117,7 @@ def _drive(home, arguments, env, ends, kill=None, aim=0, delay=0.0) -> Outcome:
                     if not run_files.inside(phase, now, start, ends, aim):
                         since.pop(phase, None)
                     else:
-                        length = clock - since.setdefault(phase, clock)
-                        lengths[phase] = max(length, lengths[phase])
+                        lengths[phase] = clock - since.setdefault(phase, clock)
                 if kill and due is None and run_files.inside(kill.phase, now, start, ends, aim):
                     due = clock + delay
                 if due is not None and clock >= due:

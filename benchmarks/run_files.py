@@ -14,7 +14,7 @@ class View(NamedTuple):
     """What a run's files show at one moment.
 
     Attributes:
-      created, configured: whether the run's directory and its config.json exist.
+      created, configured: whether the run's directory holds anything, and its config.json.
       metrics: identity of metrics.jsonl, which changes when it is written; None without one.
       last: step and split of its last complete line.
       written: steps of the checkpoints that have their final name.
@@ -50,7 +50,9 @@ class Watch:
             self._files[step] = max(size, self._files.get(step, 0))
         torn = any(size < self._files[step] for step, size in sizes.items())
         metrics, last = self._metrics()
-        return View(True, "config.json" in names, metrics, last, frozenset(sizes), writing, torn)
+        return View(
+            bool(names), "config.json" in names, metrics, last, frozenset(sizes), writing, torn
+        )
 
     def _checkpoints(self):
         """Entries of each complete checkpoint, and whether one is being written."""
