@@ -29,3 +29,9 @@ class Interrupted(ReportedError):  # noqa: N818 not an error of anybody
     """A run that stopped when it was asked to, after saving; it can go on."""
 
     status = 75  # EX_TEMPFAIL
+
+
+class LostProcessError(ReportedError):
+    """A run of several processes, of which another one ended."""
+
+    status = 4

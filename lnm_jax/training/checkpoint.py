@@ -23,9 +23,15 @@ class Checkpoints:
 
     def __init__(self, directory: str, *, keep: int):
         """Args: directory, made if missing; keep, how many of the latest beside the best."""
+        os.makedirs(directory, exist_ok=True)
         self._manager = ocp.CheckpointManager(
             os.path.abspath(directory),
             options=ocp.CheckpointManagerOptions(
+                create=False,
+                # The first process alone writes: every device has the whole state.
+                multiprocessing_options=ocp.options.MultiprocessingOptions(
+                    primary_host=0, active_processes={0}, barrier_sync_key_prefix="first"
+                ),
                 best_fn=_accuracy,
                 best_mode="max",
                 cleanup_tmp_directories=True,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 
 from lnm_jax import data
-from lnm_jax.errors import ConfigError, Interrupted, NonFiniteError
+from lnm_jax.errors import ConfigError, Interrupted, LostProcessError, NonFiniteError
 from lnm_jax.training import (
     configuration,
     diagnose,
@@ -84,7 +84,7 @@ def train(config, *, must_resume: bool = False) -> Run:
       must_resume: a missing checkpoint is an error instead of a fresh start.
     Returns: the finished `Run`. A directory whose run is complete is read, not run again.
     Raises: ConfigError before anything is written, or when the disk refuses; NonFiniteError;
-      Interrupted.
+      Interrupted; LostProcessError.
     """
     started = time.monotonic()
     with interrupt.Interrupts() as interrupts, contextlib.ExitStack() as stack:
@@ -110,7 +110,15 @@ def train(config, *, must_resume: bool = False) -> Run:
 
         state = parallel.from_first(parallel.first_alone(restore) or state)
         trainer = Trainer(this, directory, checkpoints, interrupts)
-        state = trainer.train(parallel.replicate(state))
+        try:
+            state = trainer.train(parallel.replicate(state))
+        except jax.errors.JaxRuntimeError as error:
+            if parallel.process()[1] == 1:
+                raise
+            raise LostProcessError(
+                f"{directory}: another process of the run ended; start all of them again to go on "
+                f"from the last checkpoint ({str(error).splitlines()[0]})"
+            ) from None
     return Run(
         experiment=this,
         directory=directory,

@@ -58,7 +58,8 @@ def check(config) -> None:
     if not os.path.isdir(directory):
         raise ConfigError(f"{directory}: exists and is not a directory")
     if not os.path.exists(os.path.join(directory, CONFIG)):
-        if os.listdir(directory):
+        # A run that was killed while it wrote its first file may have left the half of it.
+        if set(os.listdir(directory)) - {f"{CONFIG}.tmp", LOCK}:
             raise ConfigError(f"{directory}: exists and is not a run; choose another config.name")
         return
     found = configuration.differences(config, read_config(directory, config))

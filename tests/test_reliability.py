@@ -1,0 +1,296 @@
+"""What docs/reliability.md promises of signals, numbers, disks and locks."""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from lnm_jax.errors import ConfigError, Interrupted, NonFiniteError
+from lnm_jax.training import (
+    diagnose,
+    experiment,
+    loop,
+    metrics,
+    optimizer,
+    parallel,
+    run_directory,
+    steps,
+)
+from lnm_jax.training.state import TrainState
+
+# --- Signals --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on_as_if_undisturbed(
+    config, number, monkeypatch
+):
+    config.name = "whole"
+    whole = loop.train(config)
+
+    config.name = "stopped"
+    train_step = parallel.parallel
+
+    def signalled(step, **options):
+        step, calls = train_step(step, **options), []
+
+        def call(*arguments):
+            calls.append(None)
+            if options["donate"] and len(calls) == 4:
+                os.kill(os.getpid(), number)
+            return step(*arguments)
+
+        return call
+
+    monkeypatch.setattr(parallel, "parallel", signalled)
+    with pytest.raises(Interrupted, match=r"stopped after step [45] of 6; the same command goes"):
+        loop.train(config)
+    monkeypatch.undo()
+    stopped = loop.train(config)
+    jax.tree.map(np.testing.assert_array_equal, stopped.state, whole.state)
+    assert stopped.records == whole.records
+    assert signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler)
+
+
+def test_a_second_signal_ends_the_process_at_once_even_in_a_long_call():
+    program = (
+        "import ctypes\n"
+        "from lnm_jax.training.interrupt import Interrupts\n"
+        "lock, library = ctypes.create_string_buffer(64), ctypes.CDLL(None)\n"
+        "with Interrupts():\n"
+        "    print('ready', flush=True)\n"
+        "    library.pthread_mutex_lock(lock)\n"
+        "    library.pthread_mutex_lock(lock)\n"  # never returns: Python runs no handler
+    )
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        assert process.poll() is None  # the first one waits for the step
+        process.send_signal(signal.SIGTERM)
+        try:
+            assert process.wait(20) == 128 + signal.SIGTERM
+        finally:
+            process.kill()
+
+
+# --- Numbers --------------------------------------------------------------------------------
+
+
+def test_a_step_that_is_not_finite_changes_nothing_and_is_counted():
+    class Layer(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            mean = self.variable("batch_stats", "mean", lambda: jnp.float32(0))
+            if train:
+                mean.value = x.mean()
+            return nn.Dense(2)(x.reshape(len(x), -1))
+
+    model = Layer()
+    sgd = optax.sgd(0.1, momentum=0.9)
+    images = jnp.ones((2, 2, 2, 1))
+    variables = model.init(jax.random.key(0), images, train=False)
+    state = TrainState(
+        step=jnp.int32(0),
+        params=variables["params"],
+        batch_stats=variables["batch_stats"],
+        opt_state=sgd.init(variables["params"]),
+        window=dict.fromkeys(("loss", "accuracy", "steps"), jnp.float32(0)),
+        skipped=jnp.int32(0),
+        skipped_in_row=jnp.int32(0),
+    )
+    loss = steps.make_loss(
+        model, key=jax.random.key(1), prepare=lambda _, image: image, smoothing=0.0
+    )
+    step = jax.jit(steps.make_train_step(loss, sgd, log_every=10, axis_name=None))
+    good = {"image": images, "label": jnp.array([0, 1]), "position": jnp.arange(2)}
+    bad = good | {"image": images.at[0].set(jnp.nan)}
+    state, _ = step(state, good)
+    held = jax.device_get(state)
+    for row in (1, 2):
+        state, _ = step(state, bad)
+        for name in ("params", "batch_stats", "opt_state", "window"):
+            jax.tree.map(np.testing.assert_array_equal, getattr(state, name), getattr(held, name))
+        assert (int(state.skipped), int(state.skipped_in_row), int(state.step)) == (
+            row,
+            row,
+            row + 1,
+        )
+    state, _ = step(state, good)
+    assert (int(state.skipped), int(state.skipped_in_row)) == (2, 0)
+    assert float(state.window["steps"]) == 2
+    kernel = lambda state: state.params["Dense_0"]["kernel"]
+    assert (kernel(state) != kernel(held)).any()
+
+
+def test_training_that_diverges_stops_and_names_the_layer(config):
+    config.optimizer.learning_rate = 1e36  # the first step's weights overflow in the second
+    config.epochs, config.log_every, config.stop_after_non_finite = 4, 3, 4
+    with pytest.raises(NonFiniteError, match=r"first in layer stem") as raised:
+        loop.train(config)
+    message = str(raised.value)
+    assert "\n" not in message
+    assert "config.optimizer.clip_norm" in message
+    records = metrics.read(run_directory.path_of(config))
+    assert all(np.isfinite(r["loss"]) for r in records if r.get("loss") is not None)
+    assert records[-1]["skipped"] >= 4
+
+
+def test_the_diagnosis_follows_the_order_of_computation():
+    class Two(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.Dense(1, name="one")(x)
+            return nn.Dense(1, name="two")(x)
+
+    model, x = Two(), jnp.ones((1, 1))
+    params = model.init(jax.random.key(0), x)["params"]
+    state = TrainState(0, params, {}, (), {}, 0, 0)
+
+    def named(change=lambda logits: logits, params=params, x=x):
+        loss = lambda params, state, batch: (
+            change(model.apply({"params": params}, batch)).sum(),
+            0,
+        )
+        return diagnose.first_non_finite(loss, state.replace(params=params), x)
+
+    assert named() == "nothing"
+    assert named(x=x * jnp.inf) == "layer one"
+    big = jax.tree.map(lambda leaf: leaf, params)
+    big["two"]["kernel"] = jnp.full((1, 1), 1e38)
+    big["one"]["kernel"] = jnp.full((1, 1), 1e3)
+    assert named(params=big) == "layer two"
+    assert named(lambda logits: logits / 0) == "the loss"
+    # The root's slope is infinite at 0, and what it multiplies is 0: the gradient alone is not.
+    assert named(lambda logits: jnp.sqrt(logits * 0)).startswith("the gradient of two/")
+    big["one"]["bias"] = jnp.array([jnp.nan])
+    assert named(params=big) == "parameter one/bias"
+
+
+def test_clipping_limits_the_norm_of_the_whole_gradient(config):
+    config.optimizer.clip_norm = 0.5
+    config.optimizer.momentum = config.optimizer.weight_decay = 0.0
+    rates = dict.fromkeys(("weights", "neurons"), lambda _: 1.0)
+    sgd = optimizer.make_optimizer(config.optimizer, rates)
+    params = {"conv": {"kernel": jnp.zeros(3)}, "spike": {"neuron": {"theta": jnp.zeros(2)}}}
+    for scale, expected in ((1.0, 0.5), (1e-2, 1e-2 * 5**0.5)):
+        gradient = jax.tree.map(lambda leaf: jnp.full(leaf.shape, scale), params)  # noqa: B023
+        updates, _ = sgd.update(gradient, sgd.init(params), params)
+        np.testing.assert_allclose(optax.tree.norm(updates), expected, rtol=1e-6)
+
+
+# --- Disks and locks ------------------------------------------------------------------------
+
+
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
+    with metrics.Writer(str(tmp_path), step=0) as writer:
+        writer.write({"step": 1, "split": "train", "loss": 1.0})
+
+        def full(*_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(metrics.os, "fsync", full)
+            with pytest.raises(ConfigError, match=r"written \(No space left on device\)$"):
+                writer.sync()
+    assert [record["step"] for record in metrics.read(str(tmp_path))] == [1]
+
+
+def test_a_run_directory_that_is_deleted_under_the_run_ends_it(tmp_path):
+    directory = tmp_path / "run"
+    directory.mkdir()
+    with metrics.Writer(str(directory), step=0) as writer:
+        shutil.rmtree(directory)
+        with pytest.raises(ConfigError, match="the directory is gone"):
+            writer.write({"step": 1, "split": "train", "loss": 1.0})
+
+
+def test_a_directory_that_cannot_be_made_is_named(config, tmp_path):
+    (tmp_path / "file").write_text("")
+    config.directory = str(tmp_path / "file")
+    with pytest.raises(ConfigError, match="file/run: cannot be written"):
+        run_directory.create(config)
+
+
+def test_two_runs_do_not_share_a_directory(tmp_path):
+    directory = str(tmp_path)
+    program = (
+        "import sys\n"
+        "from lnm_jax.training import run_directory\n"
+        "with run_directory.locked(sys.argv[1]):\n"
+        "    print('locked', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, directory],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as other:
+        assert other.stdout.readline() == "locked\n"
+        with (
+            pytest.raises(ConfigError, match=f"process {other.pid} on .* trains here"),
+            run_directory.locked(directory),
+        ):
+            pass
+        other.kill()  # a crash leaves no lock behind
+    with run_directory.locked(directory):
+        pass
+
+
+# --- Several devices ------------------------------------------------------------------------
+
+
+def test_a_step_reduces_the_gradient_once(tmp_path):
+    program = """
+import re, jax
+from configs import digits
+from lnm_jax.training import experiment, parallel, steps
+config = digits.get_config()
+config.timesteps, config.data.batch_size = 2, 4
+config.model.stem, config.model.widths, config.model.blocks = 4, (4,), (1,)
+seen = {}
+original = parallel.parallel
+def keep(step, *, donate):
+    seen[donate] = step
+    return original(step, donate=donate)
+parallel.parallel = keep
+this = experiment.build(config)
+state = jax.eval_shape(this.init)
+batch = {"image": (2, 2, 8, 8, 1), "label": (2, 2), "position": (2, 2)}
+batch = {k: jax.ShapeDtypeStruct(s, "uint8" if k == "image" else "int32") for k, s in batch.items()}
+mapped = jax.pmap(seen[True], axis_name=parallel.AXIS, in_axes=(None, 0), out_axes=None)
+text = mapped.lower(state, batch).as_text()
+sizes = []
+for part in text.split("stablehlo.all_reduce")[1:]:
+    shape = re.search(r"\\) : \\(tensor<([^>]*)>\\)", part).group(1)
+    sizes.append(int(shape.split("x")[0]) if "x" in shape else 1)
+parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+print(parameters, *sizes)
+"""
+    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    env["PYTHONPATH"] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    result = subprocess.run(
+        [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
+    )
+    parameters, *sizes = map(int, result.stdout.split())
+    large = [size for size in sizes if size > 16]
+    assert large == [parameters + 2]  # loss and accuracy travel along
+    assert len(sizes) > 1  # BatchNorm's, of 4 channels
+
+
+def test_experiments_build_on_arrays_of_the_callers_own(config):
+    dataset = experiment.data.load("digits")
+    this = experiment.build(config, dataset._replace(split="mine"))
+    assert this.dataset.split == "mine"
