@@ -83,6 +83,17 @@ def test_the_latest_and_the_best_are_kept(tmp_path):
     assert sorted(os.listdir(tmp_path / "c")) == ["2", "5", "6"]
 
 
+def test_room_that_was_prepared_is_what_is_written_from(tmp_path):
+    with Checkpoints(str(tmp_path / "c"), keep=2) as checkpoints:
+        checkpoints.prepare(jax.eval_shape(lambda: make_state(0)))
+        checkpoints.save(make_state(1))
+        prepared = {name: id(buffer) for name, buffer in checkpoints._buffers.items()}
+        checkpoints.save(make_state(2))
+        assert {name: id(buffer) for name, buffer in checkpoints._buffers.items()} == prepared
+        for step in (1, 2):
+            assert_equal(checkpoints.restore(make_state(0), step), make_state(step))
+
+
 def test_a_step_that_exists_only_gets_its_accuracy(pair):
     with Checkpoints(str(pair), keep=2) as checkpoints:
         checkpoints.save(make_state(3))

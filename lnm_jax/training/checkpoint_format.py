@@ -142,7 +142,10 @@ def read(directory: str, leaves: dict) -> dict[str, np.ndarray]:
         )
     arrays = {}
     try:
-        with np.load(os.path.join(directory, ARRAYS), allow_pickle=False) as archive:
+        with (
+            open(os.path.join(directory, ARRAYS), "rb") as file,
+            np.load(file, allow_pickle=False) as archive,
+        ):
             # Stored, not deflated: a small file can't claim a large memory.
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.zip.infolist()):
                 raise ValueError("it is compressed")
