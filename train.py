@@ -5,8 +5,7 @@ python train.py --config.neuron.kind=lif   any field of configs/base.py can be s
 python train.py --config=configs/x.py      another experiment
 python train.py --resume=runs/<name>       continues a run from its last checkpoint
 
-Exit status: 0 done, 2 unusable field or file, 3 numbers not finite, 4 another process of the run
-ended, 75 saved and stopped after a signal; see docs/reliability.md.
+Exit status: 0 done, others are in docs/reliability.md (75: saved and stopped after a signal).
 """
 
 import os

@@ -9,12 +9,24 @@ import sys
 
 import jax
 
-from benchmarks import data, data_share, neuron_memory, neuron_time, remat, side_by_side, train_step
+from benchmarks import (
+    damage,
+    data,
+    data_share,
+    kills,
+    neuron_memory,
+    neuron_time,
+    remat,
+    side_by_side,
+    train_step,
+)
 from lnm_jax import launch
 
 BENCHMARKS = {
+    "damage": damage.run,
     "data": data.run,
     "data_share": data_share.run,
+    "kills": kills.run,
     "neuron_memory": neuron_memory.run,
     "neuron_time": neuron_time.run,
     "remat": remat.run,

@@ -36,6 +36,8 @@ def _state(step: int, width: int) -> TrainState:
         batch_stats={"norm": {"mean": rng.normal(size=width).astype(np.float32)}},
         opt_state={"trace": jax.tree.map(np.zeros_like, params)},
         window={"loss": np.float32(step), "accuracy": np.float32(0)},
+        skipped=np.int32(0),
+        skipped_in_row=np.int32(0),
     )
 
 

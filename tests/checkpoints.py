@@ -21,6 +21,8 @@ def make_state(step, width=4):
         batch_stats={},
         opt_state=({}, {"count": jnp.int32(step)}),
         window={"loss": jnp.float32(step)},
+        skipped=jnp.int32(0),
+        skipped_in_row=jnp.int32(0),
     )
 
 

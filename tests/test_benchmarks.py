@@ -17,4 +17,4 @@ def test_a_short_benchmark_prints_a_table_and_keeps_nothing(name, capsys, monkey
 
 def test_an_unknown_benchmark_is_refused(capsys):
     assert command.main(["speed"]) == 2
-    assert "usage: python -m benchmarks {neuron_memory" in capsys.readouterr().err
+    assert "usage: python -m benchmarks {damage,data" in capsys.readouterr().err

@@ -118,7 +118,7 @@ BAD = [
     ),
     (["--config.compute_dtype=float16"], "config.compute_dtype must be one of float32, bfloat16"),
     (["--config.model.widths=4,8,16"], "config.model.blocks must have one entry for each of"),
-    (["--config.data.name=mnist"], "config.data.name must be one of digits; got 'mnist'"),
+    (["--config.data.name=mnist"], "config.data.name must be one of digits, digits_dvs, "),
     (["--config.optimizer.learning_rate=-0.1"], "learning_rate must be >= 0, got -0.1"),
     (["--config.optimizer.neuron_learning_rate=nan"], "neuron_learning_rate must be >= 0, got nan"),
     (["--config.optimizer.warmup_epochs=99"], "warmup_epochs must be at most config.epochs (45)"),
@@ -160,7 +160,7 @@ def test_a_run_without_a_checkpoint_is_not_resumed(config, capsys):
         assert train.main(["train.py", f"--resume={directory}"]) == 2
         assert "no checkpoint to resume from" in capsys.readouterr().err
         (directory / "checkpoints").mkdir(exist_ok=True)
-    assert sorted(os.listdir(directory)) == ["checkpoints", "config.json"]
+    assert sorted(os.listdir(directory)) == [".lock", "checkpoints", "config.json"]
 
 
 def test_help_shows_the_commands(capsys):

@@ -4,7 +4,6 @@ import json
 import shutil
 
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
 
 from benchmarks import run_files
@@ -13,10 +12,9 @@ ENDS = [30, 60]
 
 
 def save(directory, step, kernel):
-    ocp.PyTreeCheckpointer().save(
-        directory / "checkpoints" / str(step) / "state",
-        {"params": {"kernel": kernel}, "step": np.int32(step)},
-    )
+    state = directory / "checkpoints" / str(step) / "state"
+    state.mkdir(parents=True)
+    np.savez(state / "arrays.npz", **{"params/kernel": kernel, "step": np.int32(step)})
 
 
 @pytest.fixture
@@ -45,13 +43,12 @@ def a_line_twice(run):
 
 
 def a_hole(run):
-    for path in (run / "checkpoints" / "60" / "state").glob("**/d/*"):
-        path.write_bytes(b"")
+    (run / "checkpoints" / "60" / "state" / "arrays.npz").write_bytes(b"")
 
 
 # What is done to a run, what it then lost, and what it then left lying about.
 DAMAGE = {
-    "another bit": (another_bit, ["checkpoint 60: ['params']['kernel'] differs"], []),
+    "another bit": (another_bit, ["checkpoint 60: params/kernel differs"], []),
     "a line twice": (a_line_twice, ["metrics.jsonl differs"], []),
     "a hole": (a_hole, ["checkpoint 60 can't be read"], []),
     "no summary": (lambda run: (run / "summary.json").unlink(), ["summary.json is missing"], []),

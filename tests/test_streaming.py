@@ -123,10 +123,12 @@ def test_a_corrupt_file_is_named_wherever_it_is_read(tree, tmp_path, workers):
 
 
 SCRIPT = """
-import sys
+import signal, sys
 from lnm_jax.data import folder, streaming
 
 if __name__ == "__main__":
+    # A shell may start tests with Ctrl-C ignored, which children inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     stream = folder.load_imagenet_tree(directory=sys.argv[1], image_size=16, workers=1).train
     for _ in streaming.train_batches(stream, 0, 4, 0, 10**6):
         print("read", flush=True)
@@ -146,8 +148,6 @@ def test_workers_end_with_the_process_that_trains(tree, tmp_path, end):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # A shell may start tests with Ctrl-C ignored, which children inherit.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert process.stdout.readline() == "read\n"
     if end == signal.SIGINT:
