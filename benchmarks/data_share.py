@@ -69,7 +69,7 @@ def _share(name: str, config, dataset: data.Dataset, rounds: int) -> dict:
     }
 
 
-def _frames(recordings: int) -> dict:
+def _frames(recordings: int, motion: event_camera.Motion) -> dict:
     """Recordings a second of CIFAR10-DVS's path, the first time and from its cache."""
     from tonic.datasets import CIFAR10DVS
 
@@ -78,7 +78,7 @@ def _frames(recordings: int) -> dict:
         for label, name in enumerate(CIFAR10DVS.classes):
             for number in range(recordings):
                 light = rng.random((128, 128))
-                recorded = event_camera.record(light, seed=(label, number))[:200_000]
+                recorded = event_camera.record(light, motion=motion, seed=(label, number))
                 path = f"{directory}/CIFAR10DVS/{name}"
                 os.makedirs(path, exist_ok=True)
                 aedat4.write(f"{path}/{number}.aedat4", recorded, events.SENSOR)
@@ -115,4 +115,7 @@ def run(short: bool) -> list[dict]:
             config.data.batch_size = 8
             config.model.stem, config.model.widths, config.model.blocks = 4, (4,), (1,)
         rows.append(_share(name, config, _random(shape, dtype), rounds))
-    return [*rows, _frames(2 if short else 10)]
+    motion = (
+        event_camera.Motion(loops=1, period_s=0.01, radius=1) if short else event_camera.Motion()
+    )
+    return [*rows, _frames(2 if short else 10, motion)]
