@@ -7,6 +7,7 @@ import pytest
 
 from lnm_jax import data
 from lnm_jax.data import augment, batches
+from lnm_jax.errors import ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +82,24 @@ def test_random_crop_shifts_by_at_most_the_padding():
         counts[shifts[crop.tobytes()]] += 1
     assert counts.sum() == 200
     assert counts.min() > 5  # all nine, about 22 each
+
+
+def test_processes_share_every_batch_without_gap_or_overlap(digits):
+    whole = list(data.train_batches(digits.train, 3, 12, 118, 121))  # across two epochs
+    parts = [
+        list(data.train_batches(digits.train, 3, 12, 118, 121, shard=(rank, 3)))
+        for rank in range(3)
+    ]
+    for step, batch in enumerate(whole):
+        for name, leaf in batch.items():
+            shared = np.concatenate([part[step][name] for part in parts])
+            np.testing.assert_array_equal(shared, leaf)
+    tests = [
+        np.concatenate(
+            [batch["mask"] for batch in data.eval_batches(digits.test, 64, shard=(r, 2))]
+        )
+        for r in range(2)
+    ]
+    assert sum(mask.sum() for mask in tests) == len(digits.test.labels)
+    with pytest.raises(ConfigError, match="12 images cannot be shared by 5 processes"):
+        next(data.train_batches(digits.train, 0, 12, 0, 1, shard=(0, 5)))
