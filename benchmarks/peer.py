@@ -1,13 +1,12 @@
 """A program of another library in a process and a virtual environment of its own.
 
-docs/performance.md says how to make the environment; LNM_PEER_PYTHON names its interpreter.
+docs/networks.md says how to make the environment; LNM_PEER_PYTHON names its interpreter.
 """
 
 import json
 import os
 import pathlib
 import subprocess
-import time
 
 VARIABLE = "LNM_PEER_PYTHON"
 
@@ -22,13 +21,11 @@ class Peer:
 
     Attributes:
       versions: of its libraries, by name.
-      first: seconds from its start until the first repetition was done.
     """
 
     def __init__(self, script: str, options: dict):
         """Starts benchmarks/<script> with its options and lets it do one repetition."""
         path = pathlib.Path(__file__).with_name(script)
-        started = time.perf_counter()
         self._process = subprocess.Popen(
             [available(), str(path), json.dumps(options)],
             stdin=subprocess.PIPE,
@@ -36,8 +33,7 @@ class Peer:
             text=True,
         )
         self.versions = json.loads(self._process.stdout.readline())
-        self()
-        self.first = time.perf_counter() - started
+        self()  # the first repetition is slower than all others
 
     def __call__(self) -> float:
         """Seconds of one repetition, as the peer measured them."""

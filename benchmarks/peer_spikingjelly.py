@@ -1,6 +1,6 @@
 """ResNet-19 training steps by SpikingJelly 2.0 on torch, for `benchmarks.side_by_side`.
 
-Run by a Python that has torch and SpikingJelly (docs/performance.md says how to make one); it
+Run by a Python that has torch and SpikingJelly (docs/networks.md says how to make one); it
 imports nothing of this project. Each line on its standard input asks for one training step; its
 seconds are the answer. The network is built of SpikingJelly's own layers in multi-step mode:
 the same convolutions, BatchNorms, LIF neurons and shortcuts as `lnm_jax.models.resnet19`.

@@ -132,6 +132,12 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted():
     assert float(state.window["steps"]) == 2
     kernel = lambda state: state.params["Dense_0"]["kernel"]
     assert (kernel(state) != kernel(held)).any()
+    # A finite gradient whose update overflows is left out as well.
+    huge = optax.sgd(3e38, momentum=0.9)
+    overflowing = jax.jit(steps.make_train_step(loss, huge, log_every=10, axis_name=None))
+    left_out, _ = overflowing(state, good | {"image": 100 * images})
+    assert int(left_out.skipped) == 3
+    jax.tree.map(np.testing.assert_array_equal, left_out.params, state.params)
 
 
 def test_training_that_diverges_stops_and_names_the_layer(config):
@@ -165,7 +171,7 @@ def test_the_diagnosis_follows_the_order_of_computation():
         )
         return diagnose.first_non_finite(loss, state.replace(params=params), x)
 
-    assert named() == "nothing"
+    assert named() == "the optimizer's step"
     assert named(x=x * jnp.inf) == "layer one"
     big = jax.tree.map(lambda leaf: leaf, params)
     big["two"]["kernel"] = jnp.full((1, 1), 1e38)

@@ -32,8 +32,6 @@ DATASETS = {
     "imagenet2012": _imagenet,
     "folder": folder.load,
 }
-# Those of frames, (N, T, H, W, C): timesteps is a field of the data, not of the network.
-EVENTS = ("digits_dvs", "cifar10dvs")
 
 
 def load(name: str, **fields: Any) -> Dataset:
@@ -65,7 +63,6 @@ def eval_batches(split: Split | Stream, *args, **kwargs) -> Iterator[dict]:
 
 __all__ = [
     "DATASETS",
-    "EVENTS",
     "Dataset",
     "Split",
     "Stream",

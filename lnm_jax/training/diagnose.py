@@ -20,7 +20,8 @@ def first_non_finite(loss_fn: Callable, state: TrainState, batch: dict) -> str:
       state: before the step.
       batch: the whole batch.
     Returns: "parameter <path>", "layer <path>" for a result of the forward pass, "the loss", or
-      "the gradient of <path>", the first on the way back; "nothing" if all is finite.
+      "the gradient of <path>", the first on the way back; "the optimizer's step" if all of
+      these are finite.
     """
     for path, leaf in flatten_dict(state.params, sep="/").items():
         if not jnp.isfinite(leaf).all():
@@ -56,4 +57,4 @@ def first_non_finite(loss_fn: Callable, state: TrainState, batch: dict) -> str:
     if bad:
         last = max(bad, key=lambda path: ranks.get(path.rsplit("/", 1)[0], -1))
         return f"the gradient of {last}"
-    return "nothing"
+    return "the optimizer's step"

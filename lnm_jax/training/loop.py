@@ -219,11 +219,13 @@ class Trainer:
             self._shown |= {"loss": f"{loss:.3f}", "train": f"{accuracy:.1f}%"}
         row = int(state.skipped_in_row)
         if row >= self.config.stop_after_non_finite:
-            where = diagnose.first_non_finite(self.experiment.loss, jax.device_get(state), batch)
+            before = jax.device_get(state).replace(step=step - 1)  # nothing else was changed
+            where = diagnose.first_non_finite(self.experiment.loss, before, batch)
+            saved = self._checkpoints and self._checkpoints.latest
             raise NonFiniteError(
                 f"{self._directory}: {row} training steps in a row, until step {step}, were left "
-                f"out because numbers were not finite; first in {where}. The last good state is "
-                f"that of step {step - row}; a lower config.optimizer.learning_rate or "
+                f"out because numbers were not finite, first in {where}; the last checkpoint is "
+                f"of step {saved or 0}; a lower config.optimizer.learning_rate or "
                 "config.optimizer.clip_norm may help"
             )
 

@@ -81,7 +81,7 @@ def make_train_step(
 ) -> Callable[[TrainState, dict], tuple[TrainState, dict]]:
     """A function (state, batch) -> (state, metrics), one optimizer step.
 
-    A step whose loss or gradient is not finite is counted and changes nothing else.
+    A step whose loss, gradient or result is not finite is counted and changes nothing else.
 
     Args:
       loss_fn: as made by `make_loss`.
@@ -96,9 +96,10 @@ def make_train_step(
         )
         accuracy = losses.correct(logits, batch["label"]).mean()
         grads, metrics = _mean((grads, {"loss": loss, "accuracy": accuracy}), axis_name)
-        finite = jnp.isfinite(metrics["loss"]) & _all_finite(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         new = (optax.apply_updates(state.params, updates), batch_stats, opt_state)
+        # The result too: a finite gradient times a large learning rate may overflow.
+        finite = _all_finite((metrics["loss"], grads, new))
         old = (state.params, state.batch_stats, state.opt_state)
         params, batch_stats, opt_state = _choose(finite, new, old)
         seen = _choose(finite, {**metrics, "steps": 1.0}, dict.fromkeys(state.window, 0.0))
