@@ -67,8 +67,8 @@ def get_config() -> ConfigDict:
     config.model.pooling = config_dict.placeholder(str)
     config.model.shortcut = config_dict.placeholder(str)  # resnets: projection, padding
     config.model.head = config_dict.placeholder(int)  # spiking dense layer, 0 for none
-    # resnets: compute blocks again in the backward pass; without effect on CPUs
-    config.model.remat = config_dict.placeholder(bool)
+    # of what to keep only the input for the backward pass: none, block, stage
+    config.model.remat = "none"
     # of the convolutions' kernels: he_fan_out, he_fan_in, glorot, torch
     config.model.initialisation = "he_fan_out"
     config.model.momentum = 0.9  # share of BatchNorm's running statistics kept per step

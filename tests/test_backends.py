@@ -91,7 +91,7 @@ def test_backends_agree(case):
     def all_backends(*arguments):
         return [
             gradients(functools.partial(run, neuron), *arguments)
-            for run in (over_time.scan, fused.recompute, interpreted)
+            for run in (over_time.scan, fused.fused, interpreted)
         ]
 
     scan, *others = all_backends(params, currents, cotangent)
@@ -174,7 +174,7 @@ def test_auto_is_the_platforms_fastest(monkeypatch):
 
 def test_a_nan_cotangent_is_not_lost():
     currents = jnp.full((2, 3), 0.3)
-    run = functools.partial(fused.recompute, neurons.lif(), {})
+    run = functools.partial(fused.fused, neurons.lif(), {})
     _, pullback = jax.vjp(run, currents)
     (gradient,) = pullback(jnp.full((2, 3), jnp.nan))
     assert np.isnan(gradient).all()

@@ -8,6 +8,7 @@ from typing import Any
 import flax.linen as nn
 
 from lnm_jax.models.counts import Count, counts, spiking_layers
+from lnm_jax.models.network import REMAT
 from lnm_jax.models.resnet import SHORTCUTS, BasicBlock, SpikingResNet
 from lnm_jax.models.vgg import SpikingVGG
 from lnm_jax.neurons import Neuron
@@ -72,6 +73,7 @@ def build(
 __all__ = [
     "INPUTS",
     "MODELS",
+    "REMAT",
     "SHORTCUTS",
     "BasicBlock",
     "Count",

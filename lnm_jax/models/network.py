@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from lnm_jax.layers import ConvNorm, Spiking, fold_time, unfold_time
+from lnm_jax.layers import ConvNorm, Spiking, fold_time, remat, unfold_time
 from lnm_jax.neurons import Neuron
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from jaxtyping import Array, Float
+
+# What the backward pass of a training step keeps: everything, or the inputs of each of these.
+REMAT = ("none", "block", "stage")
 
 
 class SpikingNetwork(nn.Module):
@@ -32,6 +37,10 @@ class SpikingNetwork(nn.Module):
         Zheng et al. (2021): tdbn is the threshold, alpha 1, and 1/sqrt(2) for the two
         branches that a block adds.
       initialisation: of every convolution's kernel, see `layers.INITIALISATIONS`.
+      remat: "block" and "stage" keep nothing but the inputs of each block, or of each stage,
+        for the backward pass, which computes them again: less memory, more time. A block is a
+        residual block, or a convolution with its spikes; a stage is all between two poolings
+        or strides.
       folded: convolutions with bias and no BatchNorm, see `export.fold_batch_norm`.
       dtype: of convolutions, BatchNorm's results and spikes; parameters start as float32,
         and potentials, statistics and logits are float32, or float64 for such a dtype.
@@ -48,6 +57,7 @@ class SpikingNetwork(nn.Module):
     epsilon: float = 1e-5
     tdbn: float = 0.0
     initialisation: str = "he_fan_out"
+    remat: str = "none"
     folded: bool = False
     dtype: Any = jnp.float32
 
@@ -96,6 +106,24 @@ class SpikingNetwork(nn.Module):
         raise ValueError(
             f"input must be images (B, H, W, C) or frames (T, B, H, W, C), got shape {x.shape}"
         )
+
+    def through(
+        self, stage: Sequence[Sequence[nn.Module]], run: Callable, x: Float[Array, "T B H W C"]
+    ) -> Float[Array, "T B H W C"]:
+        """A stage's result: `run(modules, x)` for one block after the other, see `remat`.
+
+        Args:
+          stage: modules of each block.
+          run: calls modules in turn.
+        """
+        modules = [module for block in stage for module in block]
+        if self.remat == "none" or self.is_initializing():
+            return run(modules, x)
+        if self.remat == "stage":
+            return remat(run, modules, x)
+        for block in stage:
+            x = remat(run, block, x)
+        return x
 
     def pool(self, x: Float[Array, "T B H W C"], kind: str, *, size: int, stride: int):
         """Pooling of space: "max" or "average", padded as (size - 1) // 2."""

@@ -71,8 +71,6 @@ class SpikingResNet(SpikingNetwork):
       shortcut: of blocks that change the shape, a name in `SHORTCUTS`.
       pooling: over space before the head: "average" or "max".
       head: features of the spiking dense layer before the classifier, 0 for none.
-      remat: keep nothing but each block's input for the backward pass, and compute the block
-        again there: less memory, more time.
     """
 
     stem: int = 64
@@ -84,7 +82,6 @@ class SpikingResNet(SpikingNetwork):
     shortcut: str = "projection"
     pooling: str = "average"
     head: int = 0
-    remat: bool = False
 
     @nn.compact
     def __call__(
@@ -96,18 +93,26 @@ class SpikingResNet(SpikingNetwork):
         x = spiking(name="stem_spike")(self.first(stem, x, train), train=train)
         if self.stem_pool != "none":
             x = self.pool(x, self.stem_pool, size=3, stride=2)
-        block_class = nn.remat(BasicBlock, static_argnums=2) if self.remat else BasicBlock
-        for stage, (width, count) in enumerate(zip(self.widths, self.blocks, strict=True), 1):
-            for block in range(1, count + 1):
-                x = block_class(
+
+        def run(blocks, x):
+            for block in blocks:
+                x = block(x, train)
+            return x
+
+        for number, (width, count) in enumerate(zip(self.widths, self.blocks, strict=True), 1):
+            stage = [
+                BasicBlock(
                     width,
-                    2 if stage > 1 and block == 1 else 1,
+                    2 if number > 1 and block == 1 else 1,
                     conv_norm,
                     spiking,
                     self.gamma(summed=True),
                     self.shortcut,
-                    name=f"stage_{stage}_block_{block}",
-                )(x, train)
+                    name=f"stage_{number}_block_{block}",
+                )
+                for block in range(1, count + 1)
+            ]
+            x = self.through([[block] for block in stage], run, x)
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         x = x.mean((2, 3)) if self.pooling == "average" else x.max((2, 3))
         if self.head:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import flax.linen as nn
 
-from lnm_jax.layers import fold_time, unfold_time
+from lnm_jax.layers import Spiking, fold_time, unfold_time
 from lnm_jax.models.network import SpikingNetwork
 
 if TYPE_CHECKING:
@@ -30,15 +30,26 @@ class SpikingVGG(SpikingNetwork):
     ) -> Float[Array, "B K"]:
         """Logits averaged over time (Eq. 6); arguments and errors as in `SpikingNetwork`."""
         conv_norm, spiking = self.conv_norm(), self.spiking()
+
+        def run(layers, x):
+            for layer in layers:
+                if isinstance(layer, Spiking):
+                    x = layer(x, train=train)
+                else:
+                    x = unfold_time(layer(fold_time(x), train=train), x.shape[0])
+            return x
+
         count = 0
         for group in self.widths:
+            stage = []
             for width in group:
                 count += 1
-                layer = conv_norm(width, 3, 1, name=f"conv_{count}")
+                block = [
+                    conv_norm(width, 3, 1, name=f"conv_{count}"),
+                    spiking(name=f"spike_{count}"),
+                ]
                 if count == 1:
-                    currents = self.first(layer, x, train)
-                else:
-                    currents = unfold_time(layer(fold_time(x), train=train), x.shape[0])
-                x = spiking(name=f"spike_{count}")(currents, train=train)
-            x = self.pool(x, self.pooling, size=2, stride=2)
+                    x = self.first(block.pop(0), x, train)
+                stage.append(block)
+            x = self.pool(self.through(stage, run, x), self.pooling, size=2, stride=2)
         return self.classify(x.reshape(*x.shape[:2], -1))

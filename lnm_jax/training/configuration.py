@@ -97,7 +97,7 @@ RULES = {
     "model.head": _optional(_from_zero),
     "model.shortcut": _optional(functools.partial(checks.one_of, names=models.SHORTCUTS)),
     "model.initialisation": functools.partial(checks.one_of, names=INITIALISATIONS),
-    "model.remat": _optional(_flag),
+    "model.remat": functools.partial(checks.one_of, names=models.REMAT),
     "model.momentum": _share,
     "model.epsilon": checks.positive,
     "model.tdbn": _not_negative,
