@@ -10,14 +10,13 @@ from __future__ import annotations
 import functools
 import math
 import os
-import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
-from lnm_jax.data import jpeg
+from lnm_jax.data import corrupt, jpeg
 from lnm_jax.data.dataset import Dataset, Split, Stream
 from lnm_jax.errors import ConfigError
 
@@ -47,7 +46,7 @@ def load(
         out. None: every image has the first one's size, and the set must fit into memory.
       skip_corrupt: leaves out images that can't be decoded, and counts them in `Dataset.split`.
         A stream, which meets them when it reads, takes the class's next readable image
-        instead, so that labels hold, and warns once a file in each process.
+        instead, so that labels hold, and logs it once a file in each process.
       workers: processes that read a stream ahead; 0 reads in threads.
       memory_limit: GiB that the decoded images of both splits may take together.
       progress: shows a bar in a terminal while decoding takes longer than two seconds.
@@ -72,9 +71,10 @@ def load(
         last = len(train.labels) - 1
         indices = np.linspace(0, last, min(SAMPLE, last + 1)).astype(int)
         sample = np.empty((len(indices), *shape), np.uint8)
+        read = _reader(train, image_size)
 
         def fill(row):
-            sample[row] = _Reader(train, image_size)(indices[row], None)
+            sample[row] = read(indices[row], None)
 
         _in_threads(fill, len(sample), "sampling", progress)
         return _streams(train, test, image_size, workers, *_statistics(sample))
@@ -122,43 +122,38 @@ class _Files(NamedTuple):
         name = os.fsdecode(self.names[index].item())
         return os.path.join(self.directory, self.classes[self.labels[index]], name)
 
-    def decoded(self, index: int, decode: Decode) -> np.ndarray | None:
-        """An image; None if it is corrupt and such images are skipped."""
+    def read(self, index: int, decode: Decode) -> np.ndarray:
+        """An image. Raises: ConfigError if it can't be read, CorruptImageError."""
         path = self.path(index)
         try:
             with open(path, "rb") as file:
                 data = file.read()
         except OSError as error:
             raise ConfigError(f"{path}: {error.strerror}; make it readable") from None
+        return decode(data, path)
+
+    def decoded(self, index: int, decode: Decode) -> np.ndarray | None:
+        """An image; None if it is corrupt and such images are skipped."""
         try:
-            return decode(data, path)
-        except ConfigError as error:
+            return self.read(index, decode)
+        except corrupt.CorruptImageError as error:
             if self.skip_corrupt:
                 return None
-            raise ConfigError(
-                f"{error}; replace it, or set config.data.skip_corrupt to leave such images out"
-            ) from None
+            raise error.advised() from None
 
 
-class _Reader(NamedTuple):
-    """A stream's `read`."""
+class _Read(NamedTuple):
+    """`corrupt.Read` of a split."""
 
     files: _Files
     size: int
 
     def __call__(self, index: int, rng: np.random.Generator | None) -> np.ndarray:
-        files, labels = self.files, self.files.labels
-        decode = functools.partial(jpeg.read, size=self.size, rng=rng)
-        # Of the same class, from this image on and round: the label stays true.
-        first, stop = np.searchsorted(labels, [labels[index], labels[index] + 1])
-        for other in (*range(index, stop), *range(first, index)):
-            image = files.decoded(other, decode)
-            if image is not None:
-                if other != index:
-                    message = f"{files.path(index)} is corrupt: {files.path(other)} replaces it"
-                    warnings.warn(message, RuntimeWarning, stacklevel=2)
-                return image
-        raise ConfigError(f"{os.path.dirname(files.path(index))}: every image of it is corrupt")
+        return self.files.read(index, functools.partial(jpeg.read, size=self.size, rng=rng))
+
+
+def _reader(files: _Files, size: int) -> corrupt.Reader:
+    return corrupt.Reader(_Read(files, size), files.labels, files.skip_corrupt)
 
 
 def _list_splits(
@@ -221,7 +216,7 @@ def _describe(train: _Files, test: _Files) -> str:
 
 def _streams(train, test, image_size, workers, mean, std) -> Dataset:
     shape = (image_size, image_size, 3)
-    splits = [Stream(_Reader(x, image_size), x.labels, shape, workers) for x in (train, test)]
+    splits = [Stream(_reader(x, image_size), x.labels, shape, workers) for x in (train, test)]
     words = _describe(train, test)
     if train.skip_corrupt:
         words += "; a corrupt image is replaced by the next of its class"

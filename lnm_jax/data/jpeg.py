@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lnm_jax.errors import ConfigError
+from lnm_jax.data.corrupt import CorruptImageError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -34,7 +34,7 @@ def decode(data: bytes, name: str) -> np.ndarray:
     Args:
       data: a JPEG, PNG, BMP, WebP or PPM file.
       name: of the file, for the message.
-    Raises: ConfigError if `data` is empty, corrupt, truncated, or above Pillow's pixel limit.
+    Raises: CorruptImageError if `data` is empty, corrupt, truncated, or above Pillow's pixel limit.
     """
     with _open(data, name) as image:
         return np.asarray(_rgb(image))
@@ -110,21 +110,21 @@ def eval_crop(image: np.ndarray, size: int, fraction: float = EVAL_FRACTION) -> 
 
 @contextlib.contextmanager
 def _open(data: bytes, name: str) -> Iterator[Image.Image]:
-    """An image whose header was read; what Pillow raises meanwhile becomes a ConfigError."""
+    """An image whose header was read; what Pillow raises meanwhile becomes a CorruptImageError."""
     from PIL import Image, UnidentifiedImageError
 
     if not data:
-        raise ConfigError(f"{name}: an empty file, not an image")
+        raise CorruptImageError(f"{name}: an empty file, not an image")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             yield image
     except UnidentifiedImageError:
-        raise ConfigError(f"{name}: not an image ({', '.join(FORMATS)})") from None
+        raise CorruptImageError(f"{name}: not an image ({', '.join(FORMATS)})") from None
     except MemoryError:
         raise
     except Exception as error:  # decoders raise whatever corrupt bytes lead them to
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigError(f"{name}: a corrupt image ({reason})") from None
+        raise CorruptImageError(f"{name}: a corrupt image ({reason})") from None
 
 
 def _rgb(image: Image.Image) -> Image.Image:

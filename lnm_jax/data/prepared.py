@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from lnm_jax.data import corrupt
 from lnm_jax.data.dataset import Dataset, Split, Stream
 from lnm_jax.errors import ConfigError
 
@@ -124,7 +125,7 @@ def load_imagenet(
     def stream(split: str) -> Stream:
         read_labels = functools.partial(_labels, builder, split)
         labels = _cached(path, f"{split}-labels", read_labels)["labels"]
-        reader = Reader(path, split, labels, image_size, skip_corrupt)
+        reader = corrupt.Reader(_Read(path, split, image_size), labels, skip_corrupt)
         return Stream(reader, labels, (image_size, image_size, 3), workers)
 
     return Dataset(
@@ -136,57 +137,20 @@ def load_imagenet(
     )
 
 
-class Reader:
-    """Reads one image of a prepared set: `Stream.read`.
+class _Read:
+    """`corrupt.Read` of a prepared split.
 
     Each process opens the files when it reads its first image.
-
-    Attributes:
-      skipped: indices of the images that could not be decoded in this process.
     """
 
-    def __init__(
-        self,
-        path: pathlib.Path,
-        split: str,
-        labels: np.ndarray,
-        image_size: int,
-        skip_corrupt: bool,
-    ):
-        self.path, self.split, self.labels = path, split, labels
-        self.image_size, self.skip_corrupt = image_size, skip_corrupt
-        self.skipped: set[int] = set()
+    def __init__(self, path: pathlib.Path, split: str, image_size: int):
+        self.path, self.split, self.image_size = path, split, image_size
         self._source: Any = None
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "skipped": set(), "_source": None}
+        return {**self.__dict__, "_source": None}
 
-    def __call__(self, index: int, generator: np.random.Generator | None) -> np.ndarray:
-        """The example, (image_size, image_size, 3), uint8. Raises: see `load_imagenet`."""
-        index = int(index)
-        try:
-            return self._read(index, generator)
-        except ConfigError as error:
-            if not self.skip_corrupt:
-                raise ConfigError(f"{error}; config.data.skip_corrupt goes on without it") from None
-            self._count(index, error)
-        # Of the same class, as the label has been chosen before the image is read.
-        alike = np.flatnonzero(self.labels == self.labels[index])
-        for other in np.roll(alike, -1 - int(np.searchsorted(alike, index)))[:-1]:
-            try:
-                return self._read(int(other), generator)
-            except ConfigError as error:
-                self._count(int(other), error)
-        raise ConfigError(
-            f"{self.path}: {self.split} has no readable image of class {self.labels[index]}"
-        )
-
-    def _count(self, index: int, error: ConfigError) -> None:
-        if index not in self.skipped:
-            self.skipped.add(index)
-            _log.warning("%s; skipped, number %d of this process", error, len(self.skipped))
-
-    def _read(self, index: int, generator: np.random.Generator | None) -> np.ndarray:
+    def __call__(self, index: int, rng: np.random.Generator | None) -> np.ndarray:
         from lnm_jax.data import jpeg
 
         if self._source is None:
@@ -196,7 +160,7 @@ class Reader:
         except Exception as error:  # array_record's, of no particular type
             raise _damaged(self.path, error) from None
         name = f"{self.path}: {self.split} image {index} ({record['file_name'].decode()})"
-        return jpeg.read(record["image"], name, self.image_size, generator)
+        return jpeg.read(record["image"], name, self.image_size, rng)
 
 
 def _source(builder: Any, split: str) -> Any:
