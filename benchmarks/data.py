@@ -2,6 +2,7 @@
 
 Photographs are imitated: 500x375 pixels of noise with a natural image's spectrum, as JPEGs of
 quality 90 (about 110 kB, as ImageNet's are on average), read from a page cache that is warm.
+Event recordings are simulated, and turned into frames by tonic once, then read from a cache.
 Bare decoding is a file read and decoded to an array; `decode + crop` adds the random resized
 crop that every training image needs. Pipelines are timed from batch to batch once they run.
 """
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from lnm_jax.data import batches, folder, jpeg, streaming
+from lnm_jax.data import aedat4, batches, event_camera, events, folder, jpeg, streaming
 from lnm_jax.data.dataset import Split
 
 SIZE = 224
@@ -82,8 +83,29 @@ def _rate(stream: Iterator, skip: int) -> float:
     return images / (time.perf_counter() - start)
 
 
+def _frames(recordings: int, motion: event_camera.Motion) -> list[float]:
+    """Recordings/s of CIFAR10-DVS's path, the first time and from its cache."""
+    from tonic.datasets import CIFAR10DVS
+
+    rates = []
+    with tempfile.TemporaryDirectory() as directory:
+        rng = np.random.default_rng(0)
+        for label, name in enumerate(CIFAR10DVS.classes):
+            path = os.path.join(directory, "CIFAR10DVS", name)
+            os.makedirs(path)
+            for number in range(recordings):
+                light = rng.random((128, 128))
+                recorded = event_camera.record(light, motion=motion, seed=(label, number))
+                aedat4.write(f"{path}/{number}.aedat4", recorded, events.SENSOR)
+        for _ in range(2):
+            start = time.perf_counter()
+            events.load(directory=directory)
+            rates.append(10 * recordings / (time.perf_counter() - start))
+    return rates
+
+
 def run(short: bool) -> list[dict]:
-    """Rows: bare decoding, streaming with 0, 1 and 2 workers, and a set in memory.
+    """Rows: bare decoding, streaming with 0, 1 and 2 workers, a set in memory, event frames.
 
     A pipeline with 0 workers reads in threads and is compared with a process a core, the others
     with as many processes as they have workers.
@@ -97,7 +119,7 @@ def run(short: bool) -> list[dict]:
             {
                 "pipeline": pipeline,
                 "processes": processes,
-                "images/s": rate,
+                "examples/s": rate,
                 "of decode %": 100 * rate / decode,
                 "of decode + crop %": 100 * rate / crop,
             }
@@ -120,4 +142,9 @@ def run(short: bool) -> list[dict]:
     count, steps = (1_000, 4) if short else (50_000, 2_000)
     split = Split(np.zeros((count, 32, 32, 3), np.uint8), np.zeros(count, np.int32))
     add("in memory, 32x32x3", "-", _rate(batches.train_batches(split, 0, 128, 0, steps), 1))
+    brief = event_camera.Motion(loops=1, period_s=0.01, radius=1)
+    motion = brief if short else event_camera.Motion()
+    first, cached = _frames(2 if short else 10, motion)
+    add("event frames, first time", "-", first)
+    add("event frames, cached", "-", cached)
     return rows

@@ -3,12 +3,9 @@
 Medians over steps of the host's share (indexing a batch), of the augmentation compiled by
 itself (inside a step it is fused with what follows) and of the whole step. Contents are random;
 shapes and fields are those of the configuration that is named, narrower where it says so.
-Event frames are timed as they are made from recordings the first time, and read the second.
 """
 
-import os
 import statistics
-import tempfile
 import time
 
 import jax
@@ -16,7 +13,6 @@ import numpy as np
 
 from configs import cifar10_resnet19, cifar100_resnet19, digits, digits_dvs
 from lnm_jax import data
-from lnm_jax.data import aedat4, event_camera, events
 from lnm_jax.training import experiment, parallel
 
 
@@ -69,34 +65,8 @@ def _share(name: str, config, dataset: data.Dataset, rounds: int) -> dict:
     }
 
 
-def _frames(recordings: int, motion: event_camera.Motion) -> dict:
-    """Recordings a second of CIFAR10-DVS's path, the first time and from its cache."""
-    from tonic.datasets import CIFAR10DVS
-
-    with tempfile.TemporaryDirectory() as directory:
-        rng = np.random.default_rng(0)
-        for label, name in enumerate(CIFAR10DVS.classes):
-            for number in range(recordings):
-                light = rng.random((128, 128))
-                recorded = event_camera.record(light, motion=motion, seed=(label, number))
-                path = f"{directory}/CIFAR10DVS/{name}"
-                os.makedirs(path, exist_ok=True)
-                aedat4.write(f"{path}/{number}.aedat4", recorded, events.SENSOR)
-        rates = []
-        for _ in range(2):
-            start = time.perf_counter()
-            events.load(directory=directory)
-            rates.append(10 * recordings / (time.perf_counter() - start))
-    row = dict.fromkeys(("batch", "host ms", "augmentation ms", "step ms", "host %"))
-    return (
-        {"what": f"event frames: {rates[0]:.3g} recordings/s first, {rates[1]:.3g} from the cache"}
-        | row
-        | {"host + augmentation %": None}
-    )
-
-
 def run(short: bool) -> list[dict]:
-    """A row for each configuration, and one for event frames."""
+    """A row for each configuration."""
     rounds, images = (2, 64) if short else (15, 10_000)
     cases = []
     for name, get_config, width in (
@@ -115,7 +85,4 @@ def run(short: bool) -> list[dict]:
             config.data.batch_size = 8
             config.model.stem, config.model.widths, config.model.blocks = 4, (4,), (1,)
         rows.append(_share(name, config, _random(shape, dtype), rounds))
-    motion = (
-        event_camera.Motion(loops=1, period_s=0.01, radius=1) if short else event_camera.Motion()
-    )
-    return [*rows, _frames(2 if short else 10, motion)]
+    return rows
