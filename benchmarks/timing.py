@@ -1,0 +1,56 @@
+"""Times of programs that run in turn, and how a cost grows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+
+class Time(NamedTuple):
+    """Seconds of a program.
+
+    Attributes:
+      median: over rounds.
+      spread: half the distance of the quartiles, as a share of the median.
+    """
+
+    median: float
+    spread: float
+
+
+
+
+def interleaved(
+    programs: Mapping[str, Callable[[], object]], rounds: int, warm: int = 1
+) -> dict[str, Time]:
+    """Times of programs, each of which runs once a round: what disturbs one disturbs all.
+
+    A program that returns a float has measured its seconds itself.
+
+    Args:
+      warm: runs of a program before the one that counts, in every round: the program before
+        it may hold a core for a moment, or the caches.
+    """
+    measured = {name: [] for name in programs}
+    for _ in range(rounds):
+        for name, program in programs.items():
+            for _ in range(warm):
+                jax.block_until_ready(program())
+            start = time.perf_counter()
+            result = jax.block_until_ready(program())
+            elapsed = time.perf_counter() - start
+            measured[name].append(result if isinstance(result, float) else elapsed)
+    times = {}
+    for name, values in measured.items():
+        low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
+        times[name] = Time(float(median), float((high - low) / 2 / median))
+    return times
+
+
+def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
+    """The power of size that a cost grows with: slope of a line through their logarithms."""
+    return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
