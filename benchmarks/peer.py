@@ -1,6 +1,6 @@
-"""A program of another library in a process and a virtual environment of its own.
+"""A program in a process of its own, and if it is of another library, an environment of its own.
 
-docs/networks.md says how to make the environment; LNM_PEER_PYTHON names its interpreter.
+benchmarks/README.md says how to make the environment; LNM_PEER_PYTHON names its interpreter.
 """
 
 import json
@@ -17,27 +17,31 @@ def available() -> str | None:
 
 
 class Peer:
-    """A started script that answers each empty line with the seconds of one repetition.
+    """A started script that answers each line with the seconds of one repetition of what it names.
 
     Attributes:
       versions: of its libraries, by name.
     """
 
-    def __init__(self, script: str, options: dict):
-        """Starts benchmarks/<script> with its options and lets it do one repetition."""
+    def __init__(self, script: str, options: dict, **process):
+        """Starts benchmarks/<script> with its options, and reads what it is.
+
+        Args:
+          process: of `subprocess.Popen`; the interpreter is `executable`, by default the peer's.
+        """
         path = pathlib.Path(__file__).with_name(script)
         self._process = subprocess.Popen(
-            [available(), str(path), json.dumps(options)],
+            [process.pop("executable", None) or available(), str(path), json.dumps(options)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            **process,
         )
         self.versions = json.loads(self._process.stdout.readline())
-        self()  # the first repetition is slower than all others
 
-    def __call__(self) -> float:
+    def __call__(self, what: str = "") -> float:
         """Seconds of one repetition, as the peer measured them."""
-        self._process.stdin.write("\n")
+        self._process.stdin.write(f"{what}\n")
         self._process.stdin.flush()
         return float(self._process.stdout.readline())
 

@@ -1,6 +1,6 @@
 """ResNet-19 training steps by SpikingJelly 2.0 on torch, for `benchmarks.side_by_side`.
 
-Run by a Python that has torch and SpikingJelly (docs/networks.md says how to make one); it
+Run by a Python that has torch and SpikingJelly (benchmarks/README.md says how to make one); it
 imports nothing of this project. Each line on its standard input asks for one training step; its
 seconds are the answer. The network is built of SpikingJelly's own layers in multi-step mode:
 the same convolutions, BatchNorms, LIF neurons and shortcuts as `lnm_jax.models.resnet19`.
@@ -81,22 +81,24 @@ def main(options):
     """Answers each line of standard input with the seconds of one training step."""
     torch.manual_seed(0)
     network = ResNet19(options["width"], options["blocks"], options["T"], classes=10)
-    images = torch.randn(options["batch"], 3, 32, 32)
+    device = options.get("device", "cpu")
+    network, images = network.to(device), torch.randn(options["batch"], 3, 32, 32, device=device)
     if options["channels_last"]:
         network, images = (x.to(memory_format=torch.channels_last) for x in (network, images))
-    labels = torch.arange(options["batch"]) % 10
+    labels = torch.arange(options["batch"], device=device) % 10
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
-    print(
-        json.dumps({"torch": torch.__version__, "spikingjelly": version("spikingjelly")}),
-        flush=True,
-    )
+    versions = {"torch": torch.__version__, "spikingjelly": version("spikingjelly")}
+    print(json.dumps({"library": "SpikingJelly", **versions}), flush=True)
     for _ in sys.stdin:
         start = time.perf_counter()
         optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(network(images), labels, label_smoothing=0.1)
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            loss = nn.functional.cross_entropy(network(images), labels, label_smoothing=0.1)
         loss.backward()
         optimizer.step()
         functional.reset_net(network)
+        if device == "cuda":
+            torch.cuda.synchronize()
         print(time.perf_counter() - start, flush=True)
 
 

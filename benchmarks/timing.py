@@ -22,24 +22,21 @@ class Time(NamedTuple):
     spread: float
 
 
+def interleaved(programs: Mapping[str, Callable], rounds: int) -> dict[str, Time]:
+    """Times of programs that run in turn, so that what disturbs one disturbs all.
 
-
-def interleaved(
-    programs: Mapping[str, Callable[[], object]], rounds: int, warm: int = 1
-) -> dict[str, Time]:
-    """Times of programs, each of which runs once a round: what disturbs one disturbs all.
-
-    A program that returns a float has measured its seconds itself.
+    In each round a program runs twice and the second run counts: the program before it may
+    hold a core for a moment, or the caches.
 
     Args:
-      warm: runs of a program before the one that counts, in every round: the program before
-        it may hold a core for a moment, or the caches.
+      programs: functions of nothing, by name. One that returns a float has measured its
+        seconds itself.
+      rounds: how often.
     """
     measured = {name: [] for name in programs}
     for _ in range(rounds):
         for name, program in programs.items():
-            for _ in range(warm):
-                jax.block_until_ready(program())
+            jax.block_until_ready(program())
             start = time.perf_counter()
             result = jax.block_until_ready(program())
             elapsed = time.perf_counter() - start
@@ -52,5 +49,5 @@ def interleaved(
 
 
 def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
-    """The power of size that a cost grows with: slope of a line through their logarithms."""
+    """The power of the size that a cost grows with: the slope between their logarithms."""
     return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])

@@ -1,0 +1,85 @@
+"""One spiking layer, forward and forward with backward: ours and other libraries' neurons.
+
+float32 currents (T, 16, 32, 32, 64), rectangle surrogate of width 1, degree-3 LNM; medians of
+interleaved runs. SpikingJelly's LIF and PLIF have our equation, and its FlexSN runs our LNM's
+step; Spyx's LIF resets by subtraction one step later, so it is another equation of like cost.
+"""
+
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import peer, timing
+from lnm_jax import neurons
+
+KINDS = ("lif", "lnm")
+PEERS = {
+    "SpikingJelly lif": ("peer_neurons.py", "lif"),
+    "SpikingJelly plif": ("peer_neurons.py", "plif"),
+    "SpikingJelly FlexSN lnm": ("peer_neurons.py", "flexsn"),
+    "Spyx lif": ("peer_spyx.py", "lif"),
+}
+
+
+def _with_backward(run):
+    def both(params, currents, cotangent):
+        spikes, pullback = jax.vjp(run, params, currents)
+        return spikes, pullback(cotangent)
+
+    return both
+
+
+def _ours(shape) -> dict:
+    rng = np.random.default_rng(0)
+    currents = jnp.asarray(rng.normal(0.2, 0.6, shape), jnp.float32)
+    cotangent = jnp.asarray(rng.normal(size=shape), jnp.float32)
+    programs = {}
+    for kind in KINDS:
+        neuron = neurons.build(kind)
+        params = neuron.init(jax.random.key(0))
+        forward = functools.partial(neurons.run, neuron)
+        compiled = jax.jit(forward).lower(params, currents).compile()
+        programs[f"{kind}, forward"] = functools.partial(compiled, params, currents)
+        for backend in ("scan", "fused"):
+            both = _with_backward(functools.partial(forward, backend=backend))
+            compiled = jax.jit(both).lower(params, currents, cotangent).compile()
+            programs[f"{kind} {backend}, both"] = functools.partial(
+                compiled, params, currents, cotangent
+            )
+    return programs
+
+
+def run(short: bool) -> list[dict]:
+    """A row for each program: milliseconds at each T, how they grow, and over our LIF's."""
+    steps = (1, 2) if short else (1, 2, 4, 8, 16)
+    rows = {}
+    for timesteps in steps:
+        shape = (timesteps, 2, 4, 4, 8) if short else (timesteps, 16, 32, 32, 64)
+        programs, peers = _ours(shape), []
+        for name, (script, kind) in PEERS.items() if peer.available() else ():
+            peers.append(peer.Peer(script, {"shape": shape, "neuron": kind}))
+            for part in ("forward", "both"):
+                programs[f"{name}, {part}"] = functools.partial(peers[-1], part)
+        times = timing.interleaved(programs, 2 if short else 9)
+        for other in peers:
+            other.close()
+        for name, time in times.items():
+            versions = [p.versions for p in peers if name.startswith(p.versions["library"])]
+            row = rows.setdefault(name, {"program": name})
+            row["versions"] = json.dumps(versions[0]) if versions else None
+            row[f"T={timesteps}, ms"] = 1e3 * time.median
+            row["largest spread"] = max(time.spread, row.get("largest spread", 0))
+            ours = times["lif, forward" if name.endswith("forward") else "lif fused, both"]
+            row[f"T={timesteps}, over our LIF"] = time.median / ours.median
+    for row in rows.values():
+        row["grows as T to the"] = timing.exponent(steps, [row[f"T={t}, ms"] for t in steps])
+    return [dict(sorted(row.items(), key=_column)) for row in rows.values()]
+
+
+def _column(item):
+    """Columns in reading order: name, milliseconds, ratios, the rest."""
+    order = ("program", ", ms", ", over our LIF", "grows", "largest", "versions")
+    return next(place for place, part in enumerate(order) if part in item[0])
