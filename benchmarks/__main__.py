@@ -1,7 +1,11 @@
-"""python -m benchmarks <name> [--short]: prints a table and appends JSON lines to results/."""
+"""python -m benchmarks <name> [--short]: prints a table and appends JSON lines to results/.
+
+python -m benchmarks page: writes the tables of docs/performance.md from them.
+"""
 
 import datetime
 import json
+import os
 import pathlib
 import platform
 import subprocess
@@ -18,6 +22,7 @@ from benchmarks import (
     kills,
     neuron,
     neuron_memory,
+    page,
     remat,
     scaling,
     side_by_side,
@@ -42,33 +47,56 @@ BENCHMARKS = {
 RESULTS = pathlib.Path(__file__).parent / "results"
 
 
+def _processor() -> str | None:
+    """What Linux calls the processor."""
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((x.partition(": ")[2] for x in lines if x.startswith("model name")), None)
+
+
 def environment() -> dict:
-    """Where and with what a result was measured."""
+    """Where, when and with what a result was measured."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=RESULTS.parent
     )
+    device = jax.devices()[0]
     return {
-        "date": datetime.date.today().isoformat(),
-        "device": jax.devices()[0].device_kind,
-        "machine": f"{platform.machine()}, {len(jax.devices())} {jax.default_backend()} device(s)",
+        "date": datetime.datetime.now().isoformat(timespec="minutes"),
+        "device": _processor() if device.platform == "cpu" else device.device_kind,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "jax": jax.__version__,
         "python": platform.python_version(),
         "commit": commit.stdout.strip() or None,
     }
 
 
+def _cell(value) -> str:
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.3g}"
+    return "" if value is None else str(value)
+
+
 def table(rows: list[dict]) -> str:
     """Rows of the same keys as a Markdown table."""
     lines = [list(rows[0]), ["---"] * len(rows[0])]
-    lines += [[f"{x:.3g}" if isinstance(x, float) else str(x) for x in r.values()] for r in rows]
+    lines += [[_cell(x) for x in r.values()] for r in rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def main(argv: list[str]) -> int:
     """Runs the named benchmark; returns the exit status."""
+    if argv == ["page"]:
+        keys = tuple(environment())
+        page.PAGE.write_text(page.written(page.PAGE.read_text(), RESULTS, keys, table))
+        return 0
     names = [arg for arg in argv if not arg.startswith("-")]
     if len(names) != 1 or names[0] not in BENCHMARKS or set(argv) - {*names, "--short"}:
-        print(f"usage: python -m benchmarks {{{','.join(BENCHMARKS)}}} [--short]", file=sys.stderr)
+        print(
+            f"usage: python -m benchmarks {{{','.join(BENCHMARKS)},page}} [--short]",
+            file=sys.stderr,
+        )
         return 2
     short = "--short" in argv
     rows = BENCHMARKS[names[0]](short)
@@ -76,7 +104,8 @@ def main(argv: list[str]) -> int:
     if not short:  # a short run shows that it works, and measures nothing worth keeping
         RESULTS.mkdir(exist_ok=True)
         with open(RESULTS / f"{names[0]}.jsonl", "a") as file:
-            file.writelines(json.dumps(environment() | row) + "\n" for row in rows)
+            where = environment()
+            file.writelines(json.dumps(where | row) + "\n" for row in rows)
     return 0
 
 

@@ -1,6 +1,6 @@
 """One spiking layer, forward and forward with backward: ours and other libraries' neurons.
 
-float32 currents (T, 16, 32, 32, 64), rectangle surrogate of width 1, degree-3 LNM; medians of
+float32 currents (T, 8, 32, 32, 64), rectangle surrogate of width 1, degree-3 LNM; medians of
 interleaved runs. SpikingJelly's LIF and PLIF have our equation, and its FlexSN runs our LNM's
 step; Spyx's LIF resets by subtraction one step later, so it is another equation of like cost.
 """
@@ -57,13 +57,13 @@ def run(short: bool) -> list[dict]:
     steps = (1, 2) if short else (1, 2, 4, 8, 16)
     rows = {}
     for timesteps in steps:
-        shape = (timesteps, 2, 4, 4, 8) if short else (timesteps, 16, 32, 32, 64)
+        shape = (timesteps, 2, 4, 4, 8) if short else (timesteps, 8, 32, 32, 64)
         programs, peers = _ours(shape), []
         for name, (script, kind) in PEERS.items() if peer.available() else ():
             peers.append(peer.Peer(script, {"shape": shape, "neuron": kind}))
             for part in ("forward", "both"):
                 programs[f"{name}, {part}"] = functools.partial(peers[-1], part)
-        times = timing.interleaved(programs, 2 if short else 9)
+        times = timing.interleaved(programs, 2 if short else 5)
         for other in peers:
             other.close()
         for name, time in times.items():
