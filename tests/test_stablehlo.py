@@ -11,7 +11,7 @@ import pytest
 
 from lnm_jax.errors import ConfigError
 from lnm_jax.export import __main__ as command
-from lnm_jax.export import network, stablehlo
+from lnm_jax.export import files, network, stablehlo
 
 pytest.importorskip("flatbuffers")
 
@@ -49,15 +49,18 @@ def test_the_file_gives_the_models_logits_without_the_project(config, events, ca
         np.testing.assert_allclose(logits, wanted[:count], rtol=1e-5, atol=1e-6)
 
 
-def test_a_failed_write_leaves_the_old_file_alone(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_old_file_alone(tmp_path):
     path = tmp_path / "network.stablehlo"
-    stablehlo.write_bytes(str(path), b"old")
+    path.write_bytes(b"old")
 
-    def full(*args):
-        raise OSError(28, "No space left on device")
+    def fill_the_disk():
+        with files.replacing(str(path)) as new, open(new, "wb") as file:
+            file.write(b"ne")
+            raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(ConfigError, match="No space left"):
-        stablehlo.write_bytes(str(path), b"new")
+        fill_the_disk()
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["network.stablehlo"]
+    with pytest.raises(ConfigError, match="cannot be written"), files.replacing(f"{path}/x"):
+        pass

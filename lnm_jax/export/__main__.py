@@ -43,7 +43,7 @@ def export(given: argparse.Namespace) -> list[str]:
     """
     if given.int8 and given.format != "bundle":
         raise ConfigError("--int8 is for --format bundle")
-    from lnm_jax.export import bundle, network, stablehlo
+    from lnm_jax.export import bundle, network, nir_graph, stablehlo
     from lnm_jax.training import finished
 
     run = finished.load(given.run, best=given.best)
@@ -55,8 +55,6 @@ def export(given: argparse.Namespace) -> list[str]:
             facts["accuracy_int8"] = network.accuracy(bundle.with_int8_weights(exported))
         bundle.write(exported, output, int8=given.int8, facts=facts)
     elif given.format == "nir":
-        from lnm_jax.export import nir_graph
-
         facts |= nir_graph.write(exported, output)
     else:
         stablehlo.write(exported, output)

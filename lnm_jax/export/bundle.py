@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from importlib import resources
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lnm_jax.errors import ConfigError
-from lnm_jax.export import drifts
+from lnm_jax.export import drifts, files
 from lnm_jax.export.network import Network
 
 FORMAT = 1
@@ -89,23 +88,14 @@ def write(network: Network, path: str, *, int8: bool = False, facts: dict | None
     if os.path.exists(path) and not _is_bundle(path):
         raise ConfigError(f"{path}: exists and is not a bundle; choose another --output")
     graph, arrays = contents(network, int8=int8)
-    parent, name = os.path.split(os.path.abspath(path))
-    try:
-        os.makedirs(parent, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=parent) as scratch:
-            new = os.path.join(scratch, name)
-            os.mkdir(new)
-            with open(os.path.join(new, "graph.json"), "w") as file:
-                json.dump(graph | (facts or {}), file, indent=1)
-            np.savez_compressed(os.path.join(new, "arrays.npz"), **arrays)
-            source = resources.files("lnm_jax.export").joinpath("reader.py")
-            with open(os.path.join(new, "reader.py"), "w") as file:
-                file.write(source.read_text())
-            if os.path.exists(path):
-                os.replace(path, os.path.join(scratch, "old"))
-            os.replace(new, path)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written ({error.strerror})") from None
+    source = resources.files("lnm_jax.export").joinpath("reader.py").read_text()
+    with files.replacing(path) as new:
+        os.mkdir(new)
+        with open(os.path.join(new, "graph.json"), "w") as file:
+            json.dump(graph | (facts or {}), file, indent=1)
+        np.savez_compressed(os.path.join(new, "arrays.npz"), **arrays)
+        with open(os.path.join(new, "reader.py"), "w") as file:
+            file.write(source)
 
 
 def _is_bundle(path: str) -> bool:

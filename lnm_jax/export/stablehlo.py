@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-
 import jax
 import jax.numpy as jnp
 
 from lnm_jax.errors import ConfigError
+from lnm_jax.export import files
 from lnm_jax.export.network import Network
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -37,18 +35,6 @@ def write(network: Network, path: str) -> None:
 
     Raises: ConfigError if it can't be written.
     """
-    write_bytes(path, serialise(network))
-
-
-def write_bytes(path: str, content: bytes) -> None:
-    """Writes a file, whole or not at all, into a folder that is made if it is missing."""
-    parent, name = os.path.split(os.path.abspath(path))
-    try:
-        os.makedirs(parent, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=parent) as scratch:
-            new = os.path.join(scratch, name)
-            with open(new, "wb") as file:
-                file.write(content)
-            os.replace(new, path)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written ({error.strerror})") from None
+    content = serialise(network)
+    with files.replacing(path) as new, open(new, "wb") as file:
+        file.write(content)
