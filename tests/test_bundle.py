@@ -159,6 +159,18 @@ def test_int8_weights_are_rounded_by_channel_and_their_accuracy_is_stated(config
     assert list(map(int, out.split())) == read(test.images[:5]).logits.argmax(-1).tolist()
 
 
+def test_int8_weights_change_kernels_alone(config):
+    config.neuron.kind = "lif"  # whose layers have no parameters, and are in the tree
+    exported = network.prepare(exporting.run_of(config))
+    rounded = bundle.with_int8_weights(exported)
+    changed = jax.tree_util.tree_map_with_path(
+        lambda path, a, b: (path[-1].key == "kernel") == bool((a != b).any()),
+        exported.params,
+        rounded.params,
+    )
+    assert all(jax.tree.leaves(changed))
+
+
 def test_the_reader_is_short_and_stands_alone():
     with open(reader.__file__) as file:
         lines = file.read().splitlines()

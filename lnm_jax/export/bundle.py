@@ -6,8 +6,8 @@ import json
 import os
 from importlib import resources
 
+import jax
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lnm_jax.errors import ConfigError
 from lnm_jax.export import drifts, files
@@ -28,13 +28,12 @@ def with_int8_weights(network: Network) -> Network:
     """The network with every kernel rounded as `quantise` does, and back in float32."""
 
     def rounded(path, leaf):
-        if path[-1] != "kernel":
+        if path[-1].key != "kernel":
             return leaf
         integers, scale = quantise(leaf)
         return integers * scale
 
-    flat = flatten_dict(network.params)
-    return network._replace(params=unflatten_dict({k: rounded(k, x) for k, x in flat.items()}))
+    return network._replace(params=jax.tree_util.tree_map_with_path(rounded, network.params))
 
 
 def contents(network: Network, *, int8: bool = False) -> tuple[dict, dict[str, np.ndarray]]:
