@@ -1,0 +1,101 @@
+"""A network as a folder: graph.json, arrays.npz, and reader.py, which runs them by NumPy alone."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib import resources
+
+import jax
+import numpy as np
+
+from lnm_jax.errors import ConfigError
+from lnm_jax.export import drifts, files
+from lnm_jax.export.network import Network
+
+FORMAT = 1
+FILES = ("graph.json", "arrays.npz", "reader.py")
+
+
+def quantise(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(int8 kernel, float32 scale (F,)): symmetric, a scale an output channel, the last axis."""
+    largest = np.abs(kernel).max(tuple(range(kernel.ndim - 1)))
+    scale = (np.where(largest > 0, largest, 1) / 127).astype(np.float32)
+    return np.rint(kernel / scale).astype(np.int8), scale
+
+
+def with_int8_weights(network: Network) -> Network:
+    """The network with every kernel rounded as `quantise` does, and back in float32."""
+
+    def rounded(path, leaf):
+        if path[-1].key != "kernel":
+            return leaf
+        integers, scale = quantise(leaf)
+        return integers * scale
+
+    return network._replace(params=jax.tree_util.tree_map_with_path(rounded, network.params))
+
+
+def contents(network: Network, *, int8: bool = False) -> tuple[dict, dict[str, np.ndarray]]:
+    """(graph, arrays) as graph.json and arrays.npz hold them; see docs/export.md.
+
+    Args:
+      network: to be written.
+      int8: kernels as integers with a scale for each output channel.
+    Raises: ConfigError for neurons of more than one variable.
+    """
+    config, dataset = network.experiment.config, network.experiment.dataset
+    arrays, nodes = {}, []
+    for node in network.nodes:
+        own, facts = {}, {}
+        params = network.of(node.name)
+        if node.kind == "spiking":
+            neuron, own = drifts.describe(config.neuron.to_dict(), params)
+            facts = {"neuron": neuron}
+        elif node.kind in ("convolution", "dense"):
+            own = {name: np.asarray(x, np.float32) for name, x in params.items()}
+            if int8:
+                own["kernel"], own["scale"] = quantise(own["kernel"])
+        own = {f"{node.name}/{name}": x for name, x in own.items()}
+        arrays |= own
+        fields = node._asdict() | {"arrays": sorted(own)} | facts
+        nodes.append(fields | fields.pop("fields"))
+    graph = {
+        "format": FORMAT,
+        "data": config.data.name,
+        "example": list(network.example),
+        "classes": dataset.num_classes,
+        "mean": np.asarray(dataset.mean, float).tolist(),
+        "std": np.asarray(dataset.std, float).tolist(),
+        "weights": "int8" if int8 else "float32",
+        "nodes": nodes,
+        "arrays": {name: list(x.shape) for name, x in sorted(arrays.items())},
+    }
+    return graph, arrays
+
+
+def write(network: Network, path: str, *, int8: bool = False, facts: dict | None = None) -> None:
+    """Writes the bundle, whole or not at all; an older bundle there is replaced.
+
+    Args:
+      network: to be written.
+      path: of the folder.
+      int8: as for `contents`.
+      facts: that graph.json is to state beside its own, such as accuracies.
+    Raises: ConfigError if the path holds something else, or can't be written.
+    """
+    if os.path.exists(path) and not _is_bundle(path):
+        raise ConfigError(f"{path}: exists and is not a bundle; choose another --output")
+    graph, arrays = contents(network, int8=int8)
+    source = resources.files("lnm_jax.export").joinpath("reader.py").read_text()
+    with files.replacing(path) as new:
+        os.mkdir(new)
+        with open(os.path.join(new, "graph.json"), "w") as file:
+            json.dump(graph | (facts or {}), file, indent=1)
+        np.savez_compressed(os.path.join(new, "arrays.npz"), **arrays)
+        with open(os.path.join(new, "reader.py"), "w") as file:
+            file.write(source)
+
+
+def _is_bundle(path: str) -> bool:
+    return os.path.isdir(path) and set(os.listdir(path)) <= {*FILES, "__pycache__"}

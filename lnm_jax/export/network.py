@@ -1,0 +1,78 @@
+"""A trained network as exports take it: BatchNorm folded, in float32, with its graph."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from lnm_jax.data import augment
+from lnm_jax.export import graph
+from lnm_jax.export.fold import fold_batch_norm
+from lnm_jax.training import experiment, parallel, steps
+from lnm_jax.training.loop import Run
+
+
+class Network(NamedTuple):
+    """What is exported.
+
+    Attributes:
+      experiment: that trained it.
+      model, params: folded, of a model that computes in float32 by plain scans.
+      nodes: its graph.
+    """
+
+    experiment: experiment.Experiment
+    model: nn.Module
+    params: dict[str, Any]
+    nodes: list[graph.Node]
+
+    @property
+    def example(self) -> tuple[int, ...]:
+        """Shape of one example, (H, W, C) or (T, H, W, C)."""
+        return tuple(self.experiment.dataset.train.shape)
+
+    def of(self, name: str) -> dict:
+        """Parameters of the module that a node is named after; a spiking layer's are its neuron's.
+
+        A module without any gives an empty dict.
+        """
+        params = self.params
+        for part in name.split("/"):
+            params = params.get(part, {})
+        return params.get("neuron", params)
+
+    def logits(self, images) -> jax.Array:
+        """(B, K) for a batch of examples (B, ...) in the unit of the data set."""
+        dataset = self.experiment.dataset
+        x = augment.normalise(images, dataset.mean, dataset.std)
+        return self.model.apply({"params": self.params}, x if x.ndim == 4 else x.swapaxes(0, 1))
+
+
+def prepare(run: Run) -> Network:
+    """The network of a run, ready for export.
+
+    Raises: ConfigError if its model holds an operation that no export knows.
+    """
+    this = run.experiment
+    model, variables = fold_batch_norm(this.model, run.state.variables)
+    # Exports compute in float32 whatever the run did, and need no backward pass.
+    model = model.clone(dtype=jnp.float32, backend="scan", remat="none")
+    nodes = graph.trace(model, variables, tuple(this.dataset.train.shape))
+    return Network(this, model, jax.device_get(variables["params"]), nodes)
+
+
+def accuracy(network: Network) -> float:
+    """Percent of the run's test split that the network classifies right."""
+    this, model = network.experiment, network.model
+    dataset = this.dataset
+    step = steps.make_eval_step(
+        model.clone(axis_name=parallel.AXIS),
+        prepare=lambda image: augment.normalise(image, dataset.mean, dataset.std),
+        smoothing=0.0,
+        axis_name=parallel.AXIS,
+    )
+    this = this._replace(eval_step=parallel.parallel(step, donate=False))
+    return experiment.evaluate(this, {"params": network.params})["accuracy"]

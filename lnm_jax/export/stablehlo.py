@@ -1,0 +1,40 @@
+"""A network as one StableHLO program with its weights inside; only jax is needed to run it."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from lnm_jax.errors import ConfigError
+from lnm_jax.export import files
+from lnm_jax.export.network import Network
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def serialise(network: Network) -> bytes:
+    """The program float32 images (B, ...) -> logits (B, K), for any B >= 1.
+
+    Images are in the data set's unit: the program normalises. `jax.export.deserialize` reads it.
+
+    Raises: ConfigError if flatbuffers, which jax.export writes with, is not installed.
+    """
+    from jax import export
+
+    batch = export.symbolic_shape("batch")
+    images = jax.ShapeDtypeStruct((*batch, *network.example), jnp.float32)
+    exported = export.export(jax.jit(network.logits), platforms=PLATFORMS)(images)
+    try:
+        return bytes(exported.serialize())
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"--format stablehlo needs {error.name}: pip install it") from None
+
+
+def write(network: Network, path: str) -> None:
+    """Writes the program to a file, whole or not at all.
+
+    Raises: ConfigError if it can't be written.
+    """
+    content = serialise(network)
+    with files.replacing(path) as new, open(new, "wb") as file:
+        file.write(content)

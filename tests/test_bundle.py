@@ -1,0 +1,265 @@
+"""Bundles: what the NumPy reader computes, and what it says of damaged ones."""
+
+import json
+import os
+import subprocess
+import sys
+
+import exporting
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lnm_jax import neurons
+from lnm_jax.errors import ConfigError
+from lnm_jax.export import __main__ as command
+from lnm_jax.export import bundle, drifts, network, reader
+from lnm_jax.layers import Spiking
+from lnm_jax.training import finished
+
+# Sums in another order differ by at most this at the sizes of these tests (measured: 1e-6).
+ROUNDING = 1e-5
+EVENTS = exporting.EVENTS
+NETWORKS = {
+    "projection": {},
+    "padding, stem pool, head": {
+        "model.widths": (4, 6),
+        "model.blocks": (1, 1),
+        "model.shortcut": "padding",
+        "model.stem_pool": "average",
+        "model.head": 5,
+    },
+    "max pools, channels, soft": {
+        "model.stem_pool": "max",
+        "model.pooling": "max",
+        "spiking.sharing": "channel",
+        "neuron.reset": "soft",
+        "neuron.bound": "linear",
+        "compute_dtype": "bfloat16",  # exported, and compared, in float32
+    },
+    "events": EVENTS | {"model.widths": ((4, 6), (5,))},
+}
+
+
+def layers(exported, images):
+    """Logits, and spikes of every layer by name, as the JAX model has them."""
+    dataset = exported.experiment.dataset
+    x = (jnp.asarray(images, jnp.float32) - dataset.mean) / dataset.std
+    x = x if x.ndim == 4 else x.swapaxes(0, 1)
+
+    @jax.jit
+    def run(params, x):
+        keep = lambda module, method: isinstance(module, Spiking)
+        return exported.model.apply({"params": params}, x, capture_intermediates=keep)
+
+    logits, state = run(exported.params, x)
+    flat = jax.tree_util.tree_leaves_with_path(state["intermediates"])
+    return logits, {"/".join(key.key for key in path[:-2]): x for path, x in flat}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_reader_spikes_as_the_model_does(name, config, tmp_path):
+    config.update_from_flattened_dict(NETWORKS[name])
+    run = exporting.run_of(config, exporting.events() if name == "events" else None)
+    exported = network.prepare(run)
+    bundle.write(exported, str(tmp_path / "b"))
+    images = run.experiment.dataset.test.images
+    logits, spikes = layers(exported, images)
+    found = reader.Network(str(tmp_path / "b"))(images)
+    assert list(found.spikes) == run.experiment.spiking_layers()
+    clear = found.margin > ROUNDING
+    assert clear.mean() > 0.7  # few images have a potential that close to the threshold
+    for path in found.spikes:
+        assert 0.01 < found.spikes[path].mean() < 0.9, path
+        np.testing.assert_array_equal(found.spikes[path][:, clear], spikes[path][:, clear])
+    np.testing.assert_allclose(found.logits[clear], logits[clear], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(found.logits.argmax(-1), logits.argmax(-1))
+
+
+KINDS = {
+    "if": {"kind": "if"},
+    "lif": {"kind": "lif", "v_reset": -0.2},
+    "plif": {"kind": "plif"},
+    "plif without": {"kind": "plif", "decay_input": False},
+    "qif": {"kind": "qif", "reset": "soft"},
+    "eif": {"kind": "eif"},
+    "tanh": {"bound": "tanh", "degree": 5},
+    "none": {"bound": "none", "degree": 2},
+    "linear": {"bound": "linear", "clip": 0.4},
+    "fold": {"update": "fold", "clip": 0.6},
+    "chebyshev": {"family": "chebyshev", "degree": 4, "clip": 0.8},
+    "spline": {"family": "spline", "knots": 5},
+    "spline, linear": {"family": "spline", "knots": 6, "bound": "linear", "clip": 0.5},
+    "mlp": {"family": "mlp"},
+}
+
+
+PER_CHANNEL = ("plif", "linear", "chebyshev", "spline, linear", "mlp")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_neuron_of_one_variable_is_read_as_it_runs(name, config):
+    fields = config.neuron.to_dict() | KINDS[name]
+    neuron = neurons.build(**fields)
+    neuron = neurons.per_channel(neuron, 4) if name in PER_CHANNEL else neuron
+    generator = np.random.default_rng(1)
+    params = jax.tree.map(
+        lambda x: x + 0.3 * generator.standard_normal(x.shape).astype(np.float32),
+        neuron.init(jax.random.key(0)),
+    )
+    currents = generator.normal(0.2, 0.5, (6, 50, 4)).astype(np.float32)
+    facts, arrays = drifts.describe(fields, params)
+    facts = json.loads(json.dumps(facts))
+    spikes, margin = reader.run_neuron(facts, arrays, currents, lookup=False)
+    wanted = np.asarray(neurons.run(neuron, params, jnp.asarray(currents), backend="scan"))
+    clear = margin > ROUNDING
+    assert clear.mean() > 0.8
+    assert 0.05 < spikes.mean() < 0.9
+    np.testing.assert_array_equal(spikes[:, clear], wanted[:, clear])
+    by_table, _ = reader.run_neuron(facts, arrays, currents, lookup=True)
+    # Entries are 2 * high / 255 apart: few potentials are that close to the threshold.
+    assert np.mean(by_table != spikes) < (0.15 if KINDS[name].get("update") else 0.02)
+
+
+def test_int8_weights_are_rounded_by_channel_and_their_accuracy_is_stated(config, capsys):
+    run = exporting.saved(config)
+    assert command.main([run.directory, "--format", "bundle", "--int8"]) == 0
+    read = reader.Network(f"{run.directory}/bundle")
+    exported = network.prepare(run)
+    kernel = exported.params["stem"]["conv"]["kernel"]
+    integers, scale = read.arrays["stem/conv/kernel"], read.arrays["stem/conv/scale"]
+    assert integers.dtype == np.int8
+    np.testing.assert_array_equal(np.abs(integers).max((0, 1, 2)), 127)
+    assert (np.abs(integers * scale - kernel) <= scale / 2 * 1.001).all()
+
+    test = run.experiment.dataset.test
+    by_reader = 100 * (read(test.images).logits.argmax(-1) == test.labels).mean()
+    assert read.graph["accuracy_int8"] == pytest.approx(by_reader)
+    assert read.graph["accuracy_float32"] == pytest.approx(network.accuracy(exported))
+    out = capsys.readouterr().out
+    assert f"with int8 weights: {by_reader:.2f} %" in out
+    assert f"of the run's network: {read.graph['accuracy_float32']:.2f} %" in out
+
+    # The copied reader alone: another folder, another process, no lnm_jax and no jax.
+    images = f"{run.directory}/images.npy"
+    np.save(images, test.images[:5])
+    code = (
+        "import runpy, sys; sys.argv = ['reader.py', 'bundle', 'images.npy'];"
+        "runpy.run_path('bundle/reader.py', run_name='__main__');"
+        "assert not {'jax', 'flax', 'lnm_jax'} & set(sys.modules)"
+    )
+    out = subprocess.run(
+        [sys.executable, "-I", "-c", code],
+        cwd=run.directory,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert list(map(int, out.split())) == read(test.images[:5]).logits.argmax(-1).tolist()
+
+
+def test_int8_weights_change_kernels_alone(config):
+    config.neuron.kind = "lif"  # whose layers have no parameters, and are in the tree
+    exported = network.prepare(exporting.run_of(config))
+    rounded = bundle.with_int8_weights(exported)
+    changed = jax.tree_util.tree_map_with_path(
+        lambda path, a, b: (path[-1].key == "kernel") == bool((a != b).any()),
+        exported.params,
+        rounded.params,
+    )
+    assert all(jax.tree.leaves(changed))
+
+
+def test_the_reader_is_short_and_stands_alone():
+    with open(reader.__file__) as file:
+        lines = file.read().splitlines()
+    assert len(lines) < 150
+    imports = {line for line in lines if line.startswith(("import", "from"))}
+    names = {"json", "math", "os", "sys", "typing", "numpy"}
+    assert {line.split()[1] for line in imports} == names
+
+
+@pytest.fixture
+def written(config, tmp_path):
+    bundle.write(network.prepare(exporting.run_of(config)), str(tmp_path / "b"))
+    return tmp_path / "b"
+
+
+def test_a_damaged_bundle_is_said_in_one_line(written):
+    with np.load(written / "arrays.npz") as file:
+        arrays = dict(file)
+    with pytest.raises(ValueError, match=r"images must be .* got \(2, 9, 8, 1\)"):
+        reader.Network(str(written))(np.zeros((2, 9, 8, 1)))
+    missing = {name: x for name, x in arrays.items() if name != "stem/conv/kernel"}
+    np.savez(written / "arrays.npz", **missing)
+    with pytest.raises(ValueError, match="array stem/conv/kernel is missing") as error:
+        reader.Network(str(written))
+    assert "\n" not in str(error.value)
+    np.savez(written / "arrays.npz", **arrays | {"stem/conv/bias": np.zeros(3)})
+    with pytest.raises(ValueError, match=r"stem/conv/bias is \(3,\), not \(4,\)"):
+        reader.Network(str(written))
+    for content in (b"PK no zip", b""):
+        (written / "arrays.npz").write_bytes(content)
+        with pytest.raises(ValueError, match="not a bundle") as error:
+            reader.Network(str(written))
+        assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="not a bundle"):
+        reader.Network(str(written / "none"))
+
+
+def test_only_a_bundle_is_replaced_and_nothing_is_left_half_written(written, config, monkeypatch):
+    exported = network.prepare(exporting.run_of(config))
+    bundle.write(exported, str(written), int8=True)
+    assert reader.Network(str(written)).graph["weights"] == "int8"
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez_compressed", full)
+        with pytest.raises(ConfigError, match="No space left"):
+            bundle.write(exported, str(written))
+    assert reader.Network(str(written)).graph["weights"] == "int8"
+    assert os.listdir(written.parent) == ["b"]
+    (written / "thesis.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="is not a bundle"):
+        bundle.write(exported, str(written))
+
+
+def test_a_run_is_read_as_it_was_saved(config):
+    run = exporting.saved(config)
+    before = sorted(os.walk(run.directory))
+    read = finished.load(run.directory)
+    jax.tree.map(np.testing.assert_array_equal, read.state, run.state)
+    assert list(read.experiment.config.model.widths) == [4]
+    assert sorted(os.walk(run.directory)) == before
+
+
+def refused(capsys, *arguments):
+    assert command.main(list(arguments)) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.startswith("export: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def test_runs_that_cannot_be_exported_are_refused_in_one_line(config, tmp_path, capsys):
+    from lnm_jax.training import run_directory
+
+    assert "no run here" in refused(capsys, str(tmp_path / "none"), "--format", "bundle")
+    config.neuron.kind = "adex"
+    directory = run_directory.create(config)
+    assert "has no checkpoint" in refused(capsys, directory, "--format", "bundle")
+    assert "--int8 is for" in refused(capsys, directory, "--format", "nir", "--int8")
+    exporting.saved(config)
+    assert "only neurons of one variable" in refused(capsys, directory, "--format", "bundle")
+    path = os.path.join(directory, "config.json")
+    with open(path) as file:
+        text = file.read()
+    for damaged, message in ((text[:40], "is not a config"), ("{}", "of another version")):
+        with open(path, "w") as file:
+            file.write(damaged)
+        assert message in refused(capsys, directory, "--format", "bundle")
+    assert sorted(os.listdir(directory)) == ["checkpoints", "config.json"]

@@ -1,0 +1,66 @@
+"""StableHLO: the file runs in a process that has jax and none of this project."""
+
+import os
+import subprocess
+import sys
+
+import exporting
+import jax
+import numpy as np
+import pytest
+
+from lnm_jax.errors import ConfigError
+from lnm_jax.export import __main__ as command
+from lnm_jax.export import files, network, stablehlo
+
+pytest.importorskip("flatbuffers")
+
+ALONE = """
+import sys
+import jax, jax.export, numpy as np
+with open("network.stablehlo", "rb") as file:
+    run = jax.export.deserialize(file.read()).call
+images = np.load("images.npy")
+for count in (1, 3):
+    np.save(f"logits_{count}.npy", run(images[:count]))
+assert not {"lnm_jax", "flax"} & set(sys.modules)
+"""
+
+
+@pytest.mark.parametrize("events", [False, True], ids=["images", "events"])
+def test_the_file_gives_the_models_logits_without_the_project(config, events, capsys):
+    if events:
+        config.update_from_flattened_dict(exporting.EVENTS | {"model.widths": ((4,), (5,))})
+        run = exporting.run_of(config, exporting.events())
+        exported = network.prepare(run)
+        stablehlo.write(exported, f"{run.directory}/network.stablehlo")
+    else:
+        run = exporting.saved(config)
+        assert command.main([run.directory, "--format", "stablehlo"]) == 0
+        assert "network.stablehlo" in capsys.readouterr().out
+        exported = network.prepare(run)
+    images = np.asarray(run.experiment.dataset.test.images[:3], np.float32)
+    np.save(f"{run.directory}/images.npy", images)
+    subprocess.run([sys.executable, "-I", "-c", ALONE], cwd=run.directory, check=True)
+    wanted = jax.jit(exported.logits)(images)
+    assert np.ptp(wanted) > 0.1
+    for count in (1, 3):  # one program, any batch
+        logits = np.load(f"{run.directory}/logits_{count}.npy")
+        np.testing.assert_allclose(logits, wanted[:count], rtol=1e-5, atol=1e-6)
+
+
+def test_a_failed_write_leaves_the_old_file_alone(tmp_path):
+    path = tmp_path / "network.stablehlo"
+    path.write_bytes(b"old")
+
+    def fill_the_disk():
+        with files.replacing(str(path)) as new, open(new, "wb") as file:
+            file.write(b"ne")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(ConfigError, match="No space left"):
+        fill_the_disk()
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["network.stablehlo"]
+    with pytest.raises(ConfigError, match="cannot be written"), files.replacing(f"{path}/x"):
+        pass
