@@ -58,6 +58,21 @@ def load(directory: str, *, dataset: data.Dataset | None = None) -> Run:
     )
 
 
+def load_all(directories: Sequence[str]) -> list[Run]:
+    """Several runs; those of the same data share one copy of it. Raises as `load`."""
+    loaded: list[Run] = []
+    for directory in directories:
+        config = read_config(directory)
+        same = (
+            run.experiment.dataset
+            for run in loaded
+            if run.experiment.config.data == config.data
+            and run.experiment.config.timesteps == config.timesteps
+        )
+        loaded.append(load(directory, dataset=next(same, None)))
+    return loaded
+
+
 def read_config(directory: str):
     """The locked configuration of a run, by its own file alone.
 
