@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from lnm_jax import neurons
@@ -27,8 +26,9 @@ class Degree(NamedTuple):
       degree: of all layers; the first is the trained one.
       accuracy: on the recording's examples, %.
       changed: by layer, share of spikes that differ from the trained neuron's on the currents
-        that the layer received in the trained network; the mean over channels that differ.
-      error: by layer, root mean square of the difference of f over the potentials visited.
+        that the layer received in the trained network.
+      error: by layer, root mean square of the difference of f over the potentials
+        visited; the mean over channels, if each has its own f.
       energy: of an inference at the trained network's rates.
     """
 
@@ -83,7 +83,12 @@ def reduce(
     top = run.experiment.config.neuron.degree
     params = jax.device_get(run.state.params)
     accuracy_of = recording.accuracy_of(run, examples=examples)
-    of_layers = {path: _lower(run, layer, top) for path, layer in recorded.layers.items()}
+    neuron = run.experiment.neuron
+    trace = jax.jit(lambda params, currents: neurons.trace(neuron, params, currents))
+    changes = jax.jit(lambda a, b, currents: neurons.spike_changes(neuron, a, neuron, b, currents))
+    of_layers = {
+        path: _lower(run, layer, top, trace, changes) for path, layer in recorded.layers.items()
+    }
     found = []
     for degree in range(top, 0, -1):
         lower = params
@@ -107,29 +112,32 @@ def reduce(
     return reduction, _draw(reduction)
 
 
-def _lower(run: Run, layer: Layer, top: int) -> dict[int, tuple[np.ndarray, float, float]]:
+def _lower(run: Run, layer: Layer, top: int, trace, changes) -> dict[int, tuple]:
     """(theta padded to N, share of changed spikes, error) of a layer, by degree."""
     neuron, trained = run.experiment.neuron, np.asarray(layer.params["theta"])
+    own = recording.sample_params(run, layer, layer.params)
+    states, _ = trace(own, layer.currents)
+    start = neuron.reset(states.shape[1:], states.dtype)
+    visited = np.concatenate([start[None], states[:-1]])
+    sets = list(dynamics.sets(run, layer.params, trained.shape[-1]))
+    places = {channel: np.flatnonzero(layer.channels == channel) for channel, _ in sets}
+    # As many potentials of every channel: one shape, so that nothing is compiled for each.
+    least = max(1, min(map(len, places.values())))
     results: dict[int, tuple] = {top: (trained, 0.0, 0.0)}
-    channels = run.experiment.config.spiking.sharing == "channel"
-    count = trained.shape[-1] if channels else 1
     for degree in range(top - 1, 0, -1):
-        theta, changed, error = np.zeros_like(trained), [], []
-        for channel, params in dynamics.sets(run, layer.params, count):
-            own = slice(None) if channel is None else layer.channels == channel
-            place = np.index_exp[:degree] if channel is None else np.index_exp[:degree, channel]
-            currents = jnp.asarray(layer.currents[:, own], jnp.float32)
-            if not currents.size:  # none was drawn: the channel keeps its low coefficients
-                theta[place] = np.asarray(params["theta"])[:degree]
+        theta, errors = np.zeros_like(trained), []
+        for channel, params in sets:
+            seen = visited if channel is None else visited[:, places[channel][:least]]
+            if not seen.size:  # none was drawn: the channel keeps its low coefficients
+                theta[:degree, channel] = trained[:degree, channel]
                 continue
-            states, _ = neurons.trace(neuron, params, currents)
-            start = neuron.reset(states.shape[1:], states.dtype)
-            visited = jnp.concatenate([start[None], states[:-1]])
-            fit = neurons.fit_degree(neuron, params, visited, degree, currents=currents)
-            theta[place] = np.asarray(fit.params["theta"])
-            changed.append(fit.changed)
-            error.append(fit.error)
-        results[degree] = (theta, float(np.mean(changed)), float(np.mean(error)))
+            fit = neurons.fit_degree(neuron, params, seen, degree)
+            where = np.index_exp[:degree] if channel is None else np.index_exp[:degree, channel]
+            theta[where] = np.asarray(fit.params["theta"])
+            errors.append(fit.error)
+        lower = recording.sample_params(run, layer, {**layer.params, "theta": theta})
+        changed = float(changes(own, lower, layer.currents))
+        results[degree] = (theta, changed, float(np.mean(errors)))
     return results
 
 

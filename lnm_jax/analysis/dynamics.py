@@ -122,8 +122,8 @@ class Dynamics(NamedTuple):
       lif: (N,) the LIF line that learned neurons start from.
       f: by layer, (N,) or (N, C).
       rest: by layer; None if f is 0 on an interval, or the neuron has several variables.
-      extrapolated: by layer, share of visits at potentials that the bound changes, so that f
-        sees another one; None without a recording or visits.
+      extrapolated: by layer, share of visits beyond the interval of a clip or a linear
+        continuation; None without a recording, visits or such a bound.
     """
 
     u: np.ndarray
@@ -170,10 +170,10 @@ def _rest(run, params):
 
 
 def _beyond(fields, layer):
-    if not layer.visits.any():
+    learned = fields.kind in ("lnm", "lnm_two_variable") and fields.bound in ("clip", "linear")
+    if not layer.visits.any() or not (learned or fields.kind in ("qif", "eif", "adex")):
         return None
-    changed = np.abs(argument(fields, layer.centres) - layer.centres) > np.diff(layer.edges)[0]
-    return float(layer.visits[changed].sum() / layer.visits.sum())
+    return float(layer.visits[np.abs(layer.centres) > fields.clip].sum() / layer.visits.sum())
 
 
 def picture(run: Run, recording: Recording | None = None) -> tuple[Dynamics, Figure]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lnm_jax import neurons
-from lnm_jax.analysis import drawing, dynamics
+from lnm_jax.analysis import drawing, dynamics, recording
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,12 +37,12 @@ class Curves(NamedTuple):
     rates: dict[str, np.ndarray]
 
 
-def f_i_curves(run: Run, recording: Recording) -> tuple[Curves, Figure]:
+def f_i_curves(run: Run, recorded: Recording) -> tuple[Curves, Figure]:
     """Spike rate of every layer's neuron under constant current, over the currents it received.
 
     Args:
       run: as `runs.load` returns it.
-      recording: of the same run.
+      recorded: of the same run.
     """
     fields = run.experiment.config.neuron
     neuron = run.experiment.neuron
@@ -59,10 +59,10 @@ def f_i_curves(run: Run, recording: Recording) -> tuple[Curves, Figure]:
             each = np.broadcast_to(currents[:, None], (CURRENTS, leaves[0].shape[-1]))
         return neurons.f_i_curve(neuron, params, each, timesteps=TIMESTEPS)
 
-    rates = {path: np.asarray(rates_of(layer.params)) for path, layer in recording.layers.items()}
+    rates = {path: np.asarray(rates_of(layer.params)) for path, layer in recorded.layers.items()}
     drawn, axes = drawing.layer_axes(list(rates), x="constant current I", y="spikes per timestep")
     for axis, (path, rate) in zip(axes, rates.items(), strict=True):
-        received = recording.layers[path].currents
+        received = recorded.layers[path].currents
         inside = received[(received >= 0) & (received <= currents[-1])]
         if len(inside):
             heights, edges = np.histogram(inside, 40, (0, currents[-1]))
@@ -100,32 +100,34 @@ class Trace(NamedTuple):
     integrated: bool
 
 
-def traces(run: Run, recording: Recording) -> tuple[dict[str, Trace], Figure]:
+def traces(run: Run, recorded: Recording) -> tuple[dict[str, Trace], Figure]:
     """Potentials and spikes of some neurons of at most `MOST_LAYERS` layers, evenly spaced.
 
     Of those recorded, neurons that spike at about a third of the timesteps are shown.
     Args as in `f_i_curves`.
     """
-    paths = list(recording.layers)
+    paths = list(recorded.layers)
     places = np.unique(np.linspace(0, len(paths) - 1, min(MOST_LAYERS, len(paths))).astype(int))
-    found = {paths[place]: _trace(run, recording.layers[paths[place]]) for place in places}
+    neuron = run.experiment.neuron
+    trace = jax.jit(lambda params, currents: neurons.trace(neuron, params, currents))
+    found = {paths[place]: _trace(run, recorded.layers[paths[place]], trace) for place in places}
     threshold = run.experiment.config.neuron.threshold
     drawn, axes = drawing.layer_axes(list(found), x="timestep", y="potential", share_y=False)
-    for axis, place, (path, trace) in zip(axes, places, found.items(), strict=True):
+    for axis, place, (path, shown) in zip(axes, places, found.items(), strict=True):
         axis.set_title(f"{place + 1}  {path}", fontsize=8, loc="left")
-        time = np.arange(1, len(trace.spikes) + 1)
+        time = np.arange(1, len(shown.spikes) + 1)
         axis.axhline(
             threshold, color=drawing.ACCENT, linestyle=":", linewidth=0.9, label="threshold"
         )
-        for n in range(trace.spikes.shape[1]):
+        for n in range(shown.spikes.shape[1]):
             colour = drawing.SERIES[n]
             axis.plot(
-                time, trace.potentials[:, n], "-o", color=colour, markersize=3, linewidth=1.1,
+                time, shown.potentials[:, n], "-o", color=colour, markersize=3, linewidth=1.1,
                 label=f"neuron {n + 1}",
             )  # fmt: skip
-            fired = trace.spikes[:, n] > 0
+            fired = shown.spikes[:, n] > 0
             axis.plot(
-                time[fired], trace.potentials[fired, n], "*", color=colour, markersize=11,
+                time[fired], shown.potentials[fired, n], "*", color=colour, markersize=11,
                 markeredgecolor="white", markeredgewidth=0.5,
                 label="spike" if n == 0 else None,
             )  # fmt: skip
@@ -134,13 +136,11 @@ def traces(run: Run, recording: Recording) -> tuple[dict[str, Trace], Figure]:
     return found, drawn
 
 
-def _trace(run: Run, layer: Layer) -> Trace:
-    neuron, params = run.experiment.neuron, layer.params
-    own = run.experiment.config.spiking.sharing == "channel" and jax.tree.leaves(params)
-    if own:
-        params = jax.tree.map(lambda leaf: leaf[..., layer.channels], params)
+def _trace(run: Run, layer: Layer, trace) -> Trace:
+    neuron = run.experiment.neuron
+    params = recording.sample_params(run, layer, layer.params)
     currents = jnp.asarray(layer.currents, jnp.float32)
-    states, spikes = neurons.trace(neuron, params, currents)
+    states, spikes = trace(params, currents)
     rates = np.asarray(spikes).mean(0)
     chosen = np.argsort(np.abs(rates - 1 / 3), kind="stable")[:TRACES]
     integrated = neurons.one_variable(neuron)

@@ -127,6 +127,13 @@ def neuron_params(params: dict, path: str) -> Any:
     return params
 
 
+def sample_params(run: Run, layer: Layer, params: Any) -> Any:
+    """A layer's neuron parameters as its sampled currents (T, S) take them: of their channels."""
+    if run.experiment.config.spiking.sharing != "channel":
+        return params
+    return jax.tree.map(lambda leaf: leaf[..., layer.channels], params)
+
+
 def record(run: Run, *, examples: int = 0) -> Recording:
     """Runs the network once over test examples.
 
