@@ -1,23 +1,52 @@
-"""Learned dynamics: f(u) of every spiking layer, from the neuron's own step function."""
+"""Figure 2: f(u) of every spiking layer, from the neuron's own step, over what it visits."""
 
 from __future__ import annotations
 
-import math
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from lnm_jax import neurons
+from lnm_jax.analysis import drawing
+from lnm_jax.analysis.recording import neuron_params
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float
+    from collections.abc import Iterator
 
+    from jaxtyping import Array, Float
+    from matplotlib.figure import Figure
+
+    from lnm_jax.analysis.recording import Recording
     from lnm_jax.training.loop import Run
 
 PICTURE = "dynamics.png"
+INNER = (0.0005, 0.9995)  # shares of visits between which f counts as seen
+MOST_CHANNELS = 16  # whose fixed points are searched, where channels have neurons of their own
+MOST_POINTS = 20  # more zeros than this are an interval of rest, not points
+
+
+def gain_of(neuron: neurons.Neuron, params: Any) -> Array:
+    """What a neuron multiplies its current by: 1, but for PLIF; (C,) where channels differ."""
+
+    def potential(current):
+        state, _ = neuron.step(params, neuron.reset((), jnp.float32), jnp.float32(current))
+        return jax.tree.leaves(state)[0]
+
+    return (potential(-64) - potential(-128)) / 64
+
+
+def unit_gain(neuron: neurons.Neuron, params: Any) -> neurons.Neuron:
+    """The neuron with its current in units of the potential.
+
+    `neurons.drift_of` takes a current that it added off again, as it was before any scaling.
+    """
+    gain = gain_of(neuron, params)
+    if np.allclose(gain, 1, atol=1e-5):
+        return neuron
+    return neuron._replace(step=lambda p, state, current: neuron.step(p, state, current / gain))
 
 
 def learned_drifts(run: Run, u: Float[Array, "N"]) -> dict[str, np.ndarray]:
@@ -28,16 +57,194 @@ def learned_drifts(run: Run, u: Float[Array, "N"]) -> dict[str, np.ndarray]:
     u = jnp.asarray(u)
     curves = {}
     for path in run.experiment.spiking_layers():
-        params = run.state.params
-        for name in (*path.split("/"), "neuron"):
-            params = params.get(name, {})
+        params = neuron_params(run.state.params, path)
         leaves = jax.tree.leaves(params)
         if run.experiment.config.spiking.sharing == "channel" and leaves:
             potentials = jnp.broadcast_to(u[:, None], (len(u), leaves[0].shape[-1]))
         else:
             potentials = u
-        curves[path] = np.asarray(neurons.drift_of(run.experiment.neuron, params, potentials))
+        neuron = unit_gain(run.experiment.neuron, params)
+        curves[path] = np.asarray(neurons.drift_of(neuron, params, potentials))
     return curves
+
+
+def argument(fields, u: np.ndarray) -> np.ndarray:
+    """What f sees of potentials u: the bounded ones (4.2.1).
+
+    Args:
+      fields: `config.neuron`.
+      u: potentials, any shape.
+    """
+    if fields.kind in ("lnm", "lnm_two_variable"):
+        return np.asarray(neurons.BOUNDS[fields.bound](fields.clip)(lambda x: x)(jnp.asarray(u)))
+    if fields.kind in ("qif", "eif", "adex"):
+        return np.clip(u, -fields.clip, fields.clip)
+    return np.asarray(u)
+
+
+def sets(run: Run, params: Any, most: int) -> Iterator[tuple[int | None, Any]]:
+    """(channel, one set of a layer's neuron parameters), at most so many, evenly spaced.
+
+    The channel is None where the layer shares one set.
+    """
+    leaves = jax.tree.leaves(params)
+    if run.experiment.config.spiking.sharing != "channel" or not leaves:
+        yield None, params
+        return
+    channels = leaves[0].shape[-1]
+    for channel in np.unique(np.linspace(0, channels - 1, min(most, channels)).astype(int)):
+        yield int(channel), jax.tree.map(lambda leaf, c=channel: leaf[..., c], params)
+
+
+class Rest(NamedTuple):
+    """A potential at which a neuron of a layer rests without input.
+
+    Attributes:
+      channel: whose neuron, None for the whole layer's.
+      u: the potential.
+      multiplier: 1 + f'(u), by which a small displacement grows in a timestep.
+      stable: whether |multiplier| < 1.
+      reachable: whether it is below the threshold, where nothing spikes.
+    """
+
+    channel: int | None
+    u: float
+    multiplier: float
+    stable: bool
+    reachable: bool
+
+
+class Dynamics(NamedTuple):
+    """Figure 2 as numbers.
+
+    Attributes:
+      u: (N,) potentials of the curves.
+      lif: (N,) the LIF line that learned neurons start from.
+      f: by layer, (N,) or (N, C).
+      rest: by layer; None if f is 0 on an interval, or the neuron has several variables.
+      extrapolated: by layer, share of visits beyond the interval of a clip or a linear
+        continuation; None without a recording, visits or such a bound.
+    """
+
+    u: np.ndarray
+    lif: np.ndarray
+    f: dict[str, np.ndarray]
+    rest: dict[str, list[Rest] | None]
+    extrapolated: dict[str, float | None]
+
+
+def measure(run: Run, recording: Recording | None = None) -> Dynamics:
+    """The learned curves, their fixed points, and how much is visited beyond the bound.
+
+    Args:
+      run: as `runs.load` or `training.loop.train` returns it.
+      recording: of the same run, for the visits.
+    """
+    fields = run.experiment.config.neuron
+    limit = max(1.0, fields.threshold) * 1.2
+    u = np.linspace(-limit, limit, 241, dtype=np.float32)
+    lif = np.asarray(neurons.drift_of(neurons.lif(decay=fields.decay), {}, u))
+    f = learned_drifts(run, u)
+    rest, extrapolated = {}, {}
+    for path in f:
+        rest[path] = _rest(run, neuron_params(run.state.params, path)) if recording else None
+        extrapolated[path] = _beyond(fields, recording.layers[path]) if recording else None
+    return Dynamics(u, lif, f, rest, extrapolated)
+
+
+def _rest(run, params):
+    neuron = run.experiment.neuron
+    if not neurons.one_variable(neuron):
+        return None
+    threshold = run.experiment.config.neuron.threshold
+    found = []
+    for channel, one in sets(run, params, MOST_CHANNELS):
+        points = neurons.fixed_points(unit_gain(neuron, one), one)
+        if len(points.u) > MOST_POINTS:
+            return None
+        for u, multiplier, stable in zip(*points, strict=True):
+            found.append(
+                Rest(channel, float(u), float(multiplier), bool(stable), bool(u < threshold))
+            )
+    return found
+
+
+def _beyond(fields, layer):
+    learned = fields.kind in ("lnm", "lnm_two_variable") and fields.bound in ("clip", "linear")
+    if not layer.visits.any() or not (learned or fields.kind in ("qif", "eif", "adex")):
+        return None
+    return float(layer.visits[np.abs(layer.centres) > fields.clip].sum() / layer.visits.sum())
+
+
+def picture(run: Run, recording: Recording | None = None) -> tuple[Dynamics, Figure]:
+    """Figure 2: f of every layer over the LIF line, with visits, threshold and fixed points.
+
+    f is drawn bold where 99.9 % of the visits are, thin beyond. Args as in `measure`.
+    """
+    facts = measure(run, recording)
+    fields = run.experiment.config.neuron
+    drawn, axes = drawing.layer_axes(list(facts.f), x="membrane potential u", y="f(u) per timestep")
+    for axis, (path, curve) in zip(axes, facts.f.items(), strict=True):
+        axis.axhline(0, color="0.85", linewidth=0.8, zorder=0)
+        axis.axvline(
+            fields.threshold, color=drawing.ACCENT, linewidth=0.9, linestyle=":", label="threshold"
+        )
+        axis.plot(
+            facts.u, facts.lif, color=drawing.REFERENCE, linestyle="--", linewidth=1.1,
+            label=f"LIF, decay {fields.decay:g}",
+        )  # fmt: skip
+        if curve.ndim == 2:
+            axis.plot(facts.u, curve, color=drawing.LEARNED, linewidth=0.4, alpha=0.35)
+            curve = curve.mean(1)
+        axis.plot(facts.u, curve, color=drawing.LEARNED, linewidth=0.9)
+        seen = _seen(facts.u, recording.layers[path] if recording else None)
+        axis.plot(facts.u[seen], curve[seen], color=drawing.LEARNED, linewidth=2.2, label="f(u)")
+        _draw_rest(axis, facts, path)
+        axis.set_xlim(facts.u[0], facts.u[-1])
+    for axis, path in zip(axes, facts.f, strict=True):
+        if recording:  # when all curves have set the shared scale
+            _draw_visits(axis, recording.layers[path], facts.extrapolated[path])
+    drawing.legend(drawn, axes[0], 6)
+    return facts, drawn
+
+
+def _seen(u, layer):
+    if layer is None:
+        return np.ones(len(u), bool)
+    if not layer.visits.any():
+        return np.zeros(len(u), bool)
+    low, high = layer.quantiles(*INNER)
+    return (u >= low) & (u <= high)
+
+
+def _draw_rest(axis, facts, path):
+    for stable, label in ((True, "stable fixed point"), (False, "unstable")):
+        points = facts.rest[path] or []
+        u = [point.u for point in points if point.stable == stable and point.reachable]
+        shown = [value for value in u if abs(value) <= facts.u[-1]]
+        axis.plot(
+            shown, np.zeros(len(shown)), "o", markersize=4.5, color="black", zorder=5,
+            markerfacecolor="black" if stable else "white", label=label,
+        )  # fmt: skip
+
+
+def _draw_visits(axis, layer, beyond):
+    """The histogram, as tall as the lower 30 % of the axis, behind everything."""
+    beneath = axis.twinx()
+    beneath.set_zorder(axis.get_zorder() - 1)
+    axis.patch.set_visible(False)
+    beneath.axis("off")
+    if not layer.visits.any():
+        axis.text(0.03, 0.04, "nothing but 0 visited", transform=axis.transAxes, fontsize=7)
+        return
+    coarse, edges = np.histogram(layer.centres, len(layer.edges) // 8, weights=layer.visits)
+    beneath.stairs(coarse, edges, fill=True, color=drawing.VISITED)
+    shown = (edges[1:] > axis.get_xlim()[0]) & (edges[:-1] < axis.get_xlim()[1])
+    beneath.set_ylim(0, max(1, coarse[shown].max()) / 0.3)
+    if beyond:
+        axis.text(
+            0.03, 0.04, f"{beyond:.0%} beyond the bound", transform=axis.transAxes, fontsize=7
+        )  # fmt: skip
 
 
 def save_picture(run: Run) -> str:
@@ -45,36 +252,7 @@ def save_picture(run: Run) -> str:
 
     Returns: the picture's path.
     """
-    from matplotlib.figure import Figure
-
-    config = run.experiment.config
-    limit = max(1.0, config.neuron.threshold) * 1.2
-    u = np.linspace(-limit, limit, 241, dtype=np.float32)
-    start = neurons.drift_of(neurons.lif(decay=config.neuron.decay), {}, u)
-    curves = learned_drifts(run, u)
-    columns = math.ceil(math.sqrt(1.5 * len(curves)))
-    rows = -(-len(curves) // columns)
-    figure = Figure(figsize=(2.6 * columns, 2.3 * rows + 0.7), layout="constrained")
-    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for axis in axes.flat[len(curves) :]:
-        axis.axis("off")
-    for number, (axis, (path, curve)) in enumerate(zip(axes.flat, curves.items(), strict=False), 1):
-        axis.axhline(0, color="0.8", linewidth=0.8)
-        axis.axvline(config.neuron.threshold, color="0.6", linewidth=0.8, linestyle=":")
-        axis.plot(u, start, color="0.5", linestyle="--", linewidth=1.2, label="LIF at the start")
-        if curve.ndim == 2:
-            axis.plot(u, curve, color="#1f5fa8", linewidth=0.5, alpha=0.4)
-            curve = curve.mean(1)
-        axis.plot(u, curve, color="#1f5fa8", linewidth=1.8, label="learned f(u)")
-        axis.set_title(f"{number}  {path}", fontsize=8)
-        axis.tick_params(labelsize=7)
-    for axis in axes.flat[max(0, len(curves) - columns) : len(curves)]:  # lowest of each column
-        axis.set_xlabel("membrane potential u", fontsize=8)
-        axis.tick_params(labelbottom=True)
-    for axis in axes[:, 0]:
-        axis.set_ylabel("f(u) per timestep", fontsize=8)
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=2, fontsize=8, frameon=False)
     path = os.path.join(run.directory, PICTURE)
-    figure.savefig(path, dpi=150)
+    _, drawn = picture(run)
+    drawn.savefig(path, dpi=150)
     return path

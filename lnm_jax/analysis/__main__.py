@@ -1,0 +1,71 @@
+"""Looks at trained runs.
+
+python -m lnm_jax.analysis report runs/<name> [more runs] [--output DIR] [--examples N]
+                                  [--loss POINTS]
+    writes report.html, and the PNGs and CSVs behind it, into DIR (default: report/ in the first
+    run's directory). Test examples seen: N, 1000 by default, 0 for all. POINTS of accuracy are
+    what a lower degree may cost.
+
+python -m lnm_jax.analysis names [--count N]
+    the confusion table of the rule that names neurons, on synthetic neurons with noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from lnm_jax.errors import ConfigError, ReportedError
+
+NOISES = (0.0, 0.05, 0.1, 0.15)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise ConfigError(f"{message}; --help says what there is")
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = _Parser(
+        prog="python -m lnm_jax.analysis",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    report = commands.add_parser("report", help="report.html of one or several runs")
+    report.add_argument("runs", nargs="+", help="run directories")
+    report.add_argument("--output", help="folder for the report")
+    report.add_argument("--examples", type=int, default=1000, help="of the test set; 0 for all")
+    report.add_argument("--loss", type=float, default=0.5, help="percentage points")
+    names = commands.add_parser("names", help="confusion table of the names")
+    names.add_argument("--count", type=int, default=50, help="neurons a family")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command line; returns the exit status."""
+    try:
+        given = _parse(arguments)
+        if given.command == "report":
+            from lnm_jax.analysis import report
+
+            path = report.write(
+                given.runs, output=given.output, examples=given.examples, loss=given.loss
+            )
+            print(path)
+            return 0
+        from lnm_jax.analysis import synthetic
+
+        if given.count < 1:
+            raise ConfigError(f"--count must be 1 or more, got {given.count}")
+        settings = [{"noise": noise} for noise in NOISES] + [{"seen": 0.3}]
+        for setting in settings:
+            print(synthetic.markdown(synthetic.confusion(count=given.count, **setting)) + "\n")
+        return 0
+    except ReportedError as error:
+        print(f"lnm_jax.analysis: {error}", file=sys.stderr)
+        return error.status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,77 @@
+"""What all figures share: colours, a grid of one axis a layer, and a figure as bytes."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LEARNED = "#1f5fa8"
+REFERENCE = "0.45"
+VISITED = "#c9d6e6"
+ACCENT = "#b5482a"
+# Of several configurations; told apart without seeing hues, too (Okabe and Ito 2008).
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+WIDTH = 9.0  # inches of every figure, so that text is equally large in all of them
+
+
+def figure(height: float, *, width: float = WIDTH) -> Figure:
+    """An empty figure of that many inches, for the Agg canvas."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def layer_axes(
+    titles: Sequence[str], *, height: float = 2.1, x: str, y: str, share_y: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """A figure with an axis a layer, in reading order, numbered from 1 as Figure 2 numbers them.
+
+    Args:
+      titles: paths of the layers.
+      height: of a row, inches.
+      x, y: labels of all axes.
+      share_y: one scale for all layers.
+    """
+    columns = 3 if len(titles) <= 9 else 4
+    columns = min(columns, len(titles))
+    rows = math.ceil(len(titles) / columns)
+    drawn = figure(height * rows + 0.6)
+    axes = drawn.subplots(rows, columns, sharex=True, sharey=share_y, squeeze=False)
+    for axis in axes.flat[len(titles) :]:
+        axis.axis("off")
+    used = list(axes.flat[: len(titles)])
+    for number, (axis, title) in enumerate(zip(used, titles, strict=True), 1):
+        axis.set_title(f"{number}  {title}", fontsize=8, loc="left")
+        plain(axis)
+    for axis in used[max(0, len(used) - columns) :]:  # the lowest of each column
+        axis.tick_params(labelbottom=True)
+    drawn.supxlabel(x, fontsize=8)
+    drawn.supylabel(y, fontsize=8)
+    return drawn, used
+
+
+def plain(axis: Axes) -> None:
+    """Takes the frame's upper and right side away and makes the ticks small."""
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(labelsize=7)
+
+
+def legend(drawn: Figure, axis: Axes, columns: int) -> None:
+    """One legend above all axes, of what one axis shows."""
+    handles, labels = axis.get_legend_handles_labels()
+    drawn.legend(
+        handles, labels, loc="outside upper center", ncols=columns, fontsize=8, frameon=False
+    )
+
+
+def png(drawn: Figure, *, dpi: int = 150) -> bytes:
+    """The figure as a PNG file's bytes; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    drawn.savefig(buffer, dpi=dpi, format="png", metadata={"Software": None})
+    return buffer.getvalue()

@@ -1,0 +1,209 @@
+"""Energy of an inference by operations counted (Eq. 17), and by memory traffic beside them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from lnm_jax.analysis import drawing, runs
+from lnm_jax.neurons.two_variable import exponents
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from lnm_jax.analysis.recording import Recording
+    from lnm_jax.training.loop import Run
+
+# Table 3 of the paper: (data set, network, T, LIF mJ, LNM of degree 3 mJ, overhead %).
+TABLE_3 = (
+    ("CIFAR-10", "ResNet-19", 2, 0.547, 0.570, 4.20),
+    ("CIFAR-100", "ResNet-19", 2, 0.649, 0.672, 3.54),
+    ("CIFAR-10 DVS", "ResNet-19", 10, 4.758, 5.015, 5.40),
+    ("ImageNet", "ResNet-34", 4, 13.725, 14.020, 2.15),
+)
+EXPONENTIAL = 5  # MACs of exp: a polynomial of degree 5, after the exponent's bits are split off
+
+
+class Costs(NamedTuple):
+    """What an operation costs, in pJ, 32-bit floating point in 45 nm.
+
+    Attributes:
+      mac: multiply-accumulate; 3.7 + 0.9 (Horowitz 2014, as section 5.4 takes it).
+      ac: accumulate (the same).
+      word: moving 32 bits between an 8 KB memory and the logic: half of the 10 pJ that
+        Horowitz (2014) gives for 64 bits.
+      words_per_mac: a weight and an input; the sum stays in a register.
+      words_per_ac: a spike reads a weight, reads the receiver's current and writes it.
+      words_per_update: a neuron reads its potential and its current and writes its potential.
+        The coefficients of f are a layer's, and stay in registers.
+    """
+
+    mac: float = 4.6
+    ac: float = 0.9
+    word: float = 5.0
+    words_per_mac: int = 2
+    words_per_ac: int = 3
+    words_per_update: int = 3
+
+
+class Row(NamedTuple):
+    """Operations of one layer in one inference, all timesteps together.
+
+    Attributes:
+      path: of the layer.
+      kind: "convolution", "dense" or "spiking".
+      macs: multiply-accumulates: of the first layer, and of a spiking layer's neurons.
+      acs: accumulates: those of a layer after the first, times the rate of its inputs.
+      rate: mean of the layer's inputs, for spikes their rate; for spiking layers, their own.
+      updates: of neurons.
+      at_zero: share of the updates at a potential of exactly 0, where f is 0.
+    """
+
+    path: str
+    kind: str
+    macs: float
+    acs: float
+    rate: float
+    updates: int
+    at_zero: float
+
+    def operations(self, costs: Costs, *, skip_zeros: bool = False) -> float:
+        """Energy of the operations, mJ (Eq. 17); skip_zeros leaves out updates at 0."""
+        macs = self.macs * (1 - self.at_zero) if skip_zeros else self.macs
+        return 1e-9 * (costs.mac * macs + costs.ac * self.acs)
+
+    def memory(self, costs: Costs) -> float:
+        """Energy of moving words, mJ, by the model of `Costs`."""
+        of_macs = 0 if self.kind == "spiking" else self.macs * costs.words_per_mac
+        words = of_macs + self.acs * costs.words_per_ac + self.updates * costs.words_per_update
+        return 1e-9 * costs.word * words
+
+
+class Energy(NamedTuple):
+    """Energy of one inference, mJ.
+
+    Attributes:
+      operations: of Eq. 17.
+      with_memory: the same, and memory traffic.
+      skipping_zeros: of Eq. 17 with no MAC for a potential of exactly 0: a lower bound, of
+        hardware that updates only active neurons.
+    """
+
+    operations: float
+    with_memory: float
+    skipping_zeros: float
+
+
+def macs_per_update(fields) -> int:
+    """Multiply-accumulates of one neuron's update.
+
+    The paper's count: 1 for LIF, N for degree N by Horner. Beyond the paper: a Chebyshev f is
+    turned into powers once; a spline is one cubic, after its piece is looked up; a softsign unit
+    of an MLP is 3 (in, out, and a division); two variables add w's two; QIF is of degree 2.
+
+    Args:
+      fields: `config.neuron`.
+    """
+    learned = {
+        "polynomial": fields.degree,
+        "chebyshev": fields.degree,
+        "spline": 3,
+        "mlp": 1 + 3 * fields.hidden,
+    }
+    return {
+        "lnm": learned[fields.family],
+        "lnm_two_variable": len(exponents(fields.degree)) + 2,
+        "if": 0,
+        "lif": 1,
+        "plif": 1,
+        "qif": 2,
+        "eif": 2 + EXPONENTIAL,
+        "adex": 2 + EXPONENTIAL + 2,
+    }[fields.kind]
+
+
+def rows(run: Run, recording: Recording, *, macs: int | None = None) -> list[Row]:
+    """Operations of every layer at the rates of the recording (Eq. 17).
+
+    Args:
+      run: as `runs.load` returns it.
+      recording: of the same run.
+      macs: of a neuron's update; None for this run's own.
+    """
+    macs = macs_per_update(run.experiment.config.neuron) if macs is None else macs
+    timesteps, found = recording.timesteps, []
+    for number, layer in enumerate(runs.layer_counts(run.experiment)):
+        if layer.kind == "spiking":
+            seen = recording.layers[layer.path]
+            updates = timesteps * layer.neurons
+            found.append(
+                Row(layer.path, layer.kind, macs * updates, 0.0, seen.rate, updates, seen.at_zero)
+            )
+            continue
+        rate, done = recording.inputs[layer.path].mean, timesteps * layer.macs
+        # The first layer's inputs are pixels or counts of events, no spikes.
+        of_macs, of_acs = (done, 0.0) if number == 0 else (0.0, done * rate)
+        found.append(Row(layer.path, layer.kind, of_macs, of_acs, rate, 0, 0.0))
+    return found
+
+
+def total(counted: list[Row], costs: Costs = Costs()) -> Energy:  # noqa: B008 a constant
+    """The layers' sum."""
+    operations = sum(row.operations(costs) for row in counted)
+    return Energy(
+        operations=operations,
+        with_memory=operations + sum(row.memory(costs) for row in counted),
+        skipping_zeros=sum(row.operations(costs, skip_zeros=True) for row in counted),
+    )
+
+
+class Comparison(NamedTuple):
+    """A network beside the same network of LIF neurons, at equal rates as in Table 3.
+
+    Attributes:
+      own, lif: energies, mJ.
+      macs: of an update of the network's own neurons; LIF's is 1.
+      overhead: of `own` over `lif`, %, by field of `Energy`.
+    """
+
+    own: Energy
+    lif: Energy
+    macs: int
+    overhead: Energy
+
+
+def compare(
+    run: Run, recording: Recording, *, macs: int | None = None, costs: Costs = Costs()  # noqa: B008
+) -> Comparison:  # fmt: skip
+    """Our row of Table 3. Args as in `rows`."""
+    macs = macs_per_update(run.experiment.config.neuron) if macs is None else macs
+    own = total(rows(run, recording, macs=macs), costs)
+    lif = total(rows(run, recording, macs=1), costs)
+    overhead = Energy(*(100 * (a / b - 1) for a, b in zip(own, lif, strict=True)))
+    return Comparison(own, lif, macs, overhead)
+
+
+def picture(
+    run: Run, recording: Recording, *, costs: Costs = Costs()  # noqa: B008
+) -> tuple[list[Row], Figure]:  # fmt: skip
+    """Energy of every layer: MACs and accumulates, and memory traffic. Args as in `compare`."""
+    counted = rows(run, recording)
+    drawn = drawing.figure(0.19 * len(counted) + 1.2)
+    axis = drawn.subplots()
+    places = np.arange(len(counted))
+    parts = {
+        "multiply-accumulate": ([1e-6 * costs.mac * row.macs for row in counted], drawing.ACCENT),
+        "accumulate": ([1e-6 * costs.ac * row.acs for row in counted], drawing.LEARNED),
+        "memory traffic": ([1e3 * row.memory(costs) for row in counted], drawing.VISITED),
+    }
+    left = np.zeros(len(counted))
+    for label, (values, colour) in parts.items():
+        axis.barh(places, values, 0.72, left=left, color=colour, label=label)
+        left += values
+    axis.set_yticks(places, [f"{row.path} ({row.kind})" for row in counted])
+    axis.invert_yaxis()
+    axis.set_xlabel("energy of one inference, µJ", fontsize=8)
+    drawing.plain(axis)
+    drawing.legend(drawn, axis, 3)
+    return counted, drawn

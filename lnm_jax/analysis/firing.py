@@ -1,0 +1,160 @@
+"""How neurons answer: f-I curves under constant currents, and potentials over time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lnm_jax import neurons
+from lnm_jax.analysis import drawing, dynamics, recording
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from lnm_jax.analysis.recording import Layer, Recording
+    from lnm_jax.training.loop import Run
+
+CURRENTS = 161
+TIMESTEPS = 400  # of constant current: the rate is known to 1/400
+MOST_LAYERS = 6  # whose potentials are drawn over time
+TRACES = 3  # neurons of each
+
+
+class Curves(NamedTuple):
+    """f-I curves.
+
+    Attributes:
+      currents: (K,) constant inputs, from 0 to twice the threshold.
+      lif: (K,) spikes per timestep of the LIF that learned neurons start from.
+      rates: by layer, (K,), or (K, C) where every channel has a neuron of its own.
+    """
+
+    currents: np.ndarray
+    lif: np.ndarray
+    rates: dict[str, np.ndarray]
+
+
+def f_i_curves(run: Run, recorded: Recording) -> tuple[Curves, Figure]:
+    """Spike rate of every layer's neuron under constant current, over the currents it received.
+
+    Args:
+      run: as `runs.load` returns it.
+      recorded: of the same run.
+    """
+    fields = run.experiment.config.neuron
+    neuron = run.experiment.neuron
+    currents = np.linspace(0, 2 * fields.threshold, CURRENTS, dtype=np.float32)
+    names = ("threshold", "reset", "v_reset")
+    lif = neurons.lif(decay=fields.decay, **{name: fields[name] for name in names})
+    line = np.asarray(neurons.f_i_curve(lif, {}, currents, timesteps=TIMESTEPS))
+
+    @jax.jit  # once for all layers of the same number of channels
+    def rates_of(params):
+        leaves = jax.tree.leaves(params)
+        each = currents
+        if run.experiment.config.spiking.sharing == "channel" and leaves:
+            each = np.broadcast_to(currents[:, None], (CURRENTS, leaves[0].shape[-1]))
+        return neurons.f_i_curve(neuron, params, each, timesteps=TIMESTEPS)
+
+    rates = {path: np.asarray(rates_of(layer.params)) for path, layer in recorded.layers.items()}
+    drawn, axes = drawing.layer_axes(list(rates), x="constant current I", y="spikes per timestep")
+    for axis, (path, rate) in zip(axes, rates.items(), strict=True):
+        received = recorded.layers[path].currents
+        inside = received[(received >= 0) & (received <= currents[-1])]
+        if len(inside):
+            heights, edges = np.histogram(inside, 40, (0, currents[-1]))
+            axis.stairs(
+                heights / max(heights.max(), 1) * 0.3, edges, fill=True, color=drawing.VISITED,
+                label="currents received",
+            )  # fmt: skip
+        axis.plot(
+            currents, line, color=drawing.REFERENCE, linestyle="--", linewidth=1.1,
+            label=f"LIF, decay {fields.decay:g}",
+        )  # fmt: skip
+        if rate.ndim == 2:
+            axis.plot(currents, rate, color=drawing.LEARNED, linewidth=0.4, alpha=0.35)
+            rate = rate.mean(1)
+        axis.plot(currents, rate, color=drawing.LEARNED, linewidth=1.8, label="this layer")
+        axis.set_ylim(0, 1.05)
+    drawing.legend(drawn, axes[0], 3)
+    return Curves(currents, line, rates), drawn
+
+
+class Trace(NamedTuple):
+    """Some neurons of a layer over time, on currents that they received.
+
+    Attributes:
+      currents: (T, n).
+      potentials: (T, n) before the comparison with the threshold if `integrated`, else after the
+        reset.
+      spikes: (T, n), 0 or 1.
+      integrated: whether potentials are those before the comparison.
+    """
+
+    currents: np.ndarray
+    potentials: np.ndarray
+    spikes: np.ndarray
+    integrated: bool
+
+
+def traces(run: Run, recorded: Recording) -> tuple[dict[str, Trace], Figure]:
+    """Potentials and spikes of some neurons of at most `MOST_LAYERS` layers, evenly spaced.
+
+    Of those recorded, neurons that spike at about a third of the timesteps are shown.
+    Args as in `f_i_curves`.
+    """
+    paths = list(recorded.layers)
+    places = np.unique(np.linspace(0, len(paths) - 1, min(MOST_LAYERS, len(paths))).astype(int))
+    neuron = run.experiment.neuron
+    trace = jax.jit(lambda params, currents: neurons.trace(neuron, params, currents))
+    found = {paths[place]: _trace(run, recorded.layers[paths[place]], trace) for place in places}
+    threshold = run.experiment.config.neuron.threshold
+    drawn, axes = drawing.layer_axes(list(found), x="timestep", y="potential", share_y=False)
+    for axis, place, (path, shown) in zip(axes, places, found.items(), strict=True):
+        axis.set_title(f"{place + 1}  {path}", fontsize=8, loc="left")
+        time = np.arange(1, len(shown.spikes) + 1)
+        axis.axhline(
+            threshold, color=drawing.ACCENT, linestyle=":", linewidth=0.9, label="threshold"
+        )
+        for n in range(shown.spikes.shape[1]):
+            colour = drawing.SERIES[n]
+            axis.plot(
+                time, shown.potentials[:, n], "-o", color=colour, markersize=3, linewidth=1.1,
+                label=f"neuron {n + 1}",
+            )  # fmt: skip
+            fired = shown.spikes[:, n] > 0
+            axis.plot(
+                time[fired], shown.potentials[fired, n], "*", color=colour, markersize=11,
+                markeredgecolor="white", markeredgewidth=0.5,
+                label="spike" if n == 0 else None,
+            )  # fmt: skip
+        axis.set_xticks(time if len(time) <= 10 else np.linspace(1, len(time), 6).astype(int))
+    drawing.legend(drawn, axes[0], 5)
+    return found, drawn
+
+
+def _trace(run: Run, layer: Layer, trace) -> Trace:
+    neuron = run.experiment.neuron
+    params = recording.sample_params(run, layer, layer.params)
+    currents = jnp.asarray(layer.currents, jnp.float32)
+    states, spikes = trace(params, currents)
+    rates = np.asarray(spikes).mean(0)
+    chosen = np.argsort(np.abs(rates - 1 / 3), kind="stable")[:TRACES]
+    integrated = neurons.one_variable(neuron)
+    if integrated:
+        shown = _before_firing(neuron, params, states, currents)
+    else:
+        shown = jax.tree.leaves(states)[0]
+    pick = lambda x: np.asarray(x)[:, chosen]  # noqa: E731
+    return Trace(pick(currents), pick(shown), pick(spikes), integrated)
+
+
+def _before_firing(neuron, params, states, currents):
+    """v_in = v + f(v) + gain I; `neurons.before_firing` takes the gain to be 1."""
+    start = neuron.reset(states.shape[1:], states.dtype)
+    before = jnp.concatenate([start[None], states[:-1]])
+    f = neurons.drift_of(dynamics.unit_gain(neuron, params), params, before)
+    return before + f + dynamics.gain_of(neuron, params) * currents
