@@ -16,7 +16,7 @@ from lnm_jax import neurons
 from lnm_jax.analysis import __main__ as command
 from lnm_jax.analysis import curves, degrees, dynamics, firing, names, recording, report, runs
 from lnm_jax.errors import ConfigError
-from lnm_jax.training import experiment, loop, run_directory
+from lnm_jax.training import experiment, finished, loop, run_directory
 from lnm_jax.training.checkpoint import Checkpoints
 
 EXAMPLES = 100
@@ -67,7 +67,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(folder):
-    return runs.load(str(folder / "lnm"))
+    return finished.load(str(folder / "lnm"))
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def recorded(run):
 
 def test_loading_gives_the_finished_run_and_leaves_it_as_it_is(folder):
     before = files(folder / "lnm")
-    run = runs.load(str(folder / "lnm"))
+    run = finished.load(str(folder / "lnm"))
     assert files(folder / "lnm") == before
     assert int(run.state.step) == run.experiment.steps_until(2)
     found = experiment.evaluate(run.experiment, run.state.variables)
@@ -286,4 +286,4 @@ def test_different_architectures_are_refused_by_their_fields(folder, tmp_path):
     wider = configured(tmp_path, "wider", **{"model.stem": 6, "epochs": 1})
     other = untrained(wider)
     with pytest.raises(ConfigError, match=r"different architectures \(model.stem: 4, not 6\)"):
-        report.make([other, runs.load(str(folder / "lnm"))])
+        report.make([other, finished.load(str(folder / "lnm"))])

@@ -11,8 +11,9 @@ BELOW = {
     "errors": set(),
     "version": set(),
     "launch": set(),
-    "neurons": set(),
-    "layers": {"neurons"},
+    "recompute": set(),
+    "neurons": {"recompute"},
+    "layers": {"neurons", "recompute"},
     "models": {"layers", "neurons"},
     "data": {"errors", "version"},
     "training": {"data", "errors", "launch", "layers", "models", "neurons"},
@@ -21,6 +22,7 @@ BELOW = {
 }
 # neurons is pure JAX; optional packages are imported inside the functions that use them.
 ALLOWED_AT_TOP = {
+    "recompute": {"jax"},
     "neurons": {"jax", "numpy"},
     "layers": {"jax", "numpy", "flax"},
     "models": {"jax", "numpy", "flax"},

@@ -71,7 +71,7 @@ def reduce(
     """Fits every layer to degrees N - 1 .. 1 by `neurons.fit_degree` and measures each network.
 
     Args:
-      run: as `runs.load` returns it.
+      run: as `finished.load` returns it.
       recorded: of the same run; the fits are over a sample of the potentials that it visited.
       examples: that the recording took.
       loss: percentage points of accuracy that a lower degree may cost.

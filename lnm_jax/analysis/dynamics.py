@@ -137,7 +137,7 @@ def measure(run: Run, recording: Recording | None = None) -> Dynamics:
     """The learned curves, their fixed points, and how much is visited beyond the bound.
 
     Args:
-      run: as `runs.load` or `training.loop.train` returns it.
+      run: as `finished.load` or `training.loop.train` returns it.
       recording: of the same run, for the visits.
     """
     fields = run.experiment.config.neuron

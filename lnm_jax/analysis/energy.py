@@ -127,7 +127,7 @@ def rows(run: Run, recording: Recording, *, macs: int | None = None) -> list[Row
     """Operations of every layer at the rates of the recording (Eq. 17).
 
     Args:
-      run: as `runs.load` returns it.
+      run: as `finished.load` returns it.
       recording: of the same run.
       macs: of a neuron's update; None for this run's own.
     """

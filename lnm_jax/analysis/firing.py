@@ -41,7 +41,7 @@ def f_i_curves(run: Run, recorded: Recording) -> tuple[Curves, Figure]:
     """Spike rate of every layer's neuron under constant current, over the currents it received.
 
     Args:
-      run: as `runs.load` returns it.
+      run: as `finished.load` returns it.
       recorded: of the same run.
     """
     fields = run.experiment.config.neuron

@@ -214,7 +214,7 @@ def name_layers(run: Run, recording: Recording) -> dict[str, list[Name]]:
     """The name of every layer's f: one, or one of each of at most `MOST_CHANNELS` channels.
 
     Args:
-      run: as `runs.load` returns it.
+      run: as `finished.load` returns it.
       recording: of the same run; channels of a layer share its histogram.
     """
     return {path: _of_layer(run, layer) for path, layer in recording.layers.items()}

@@ -138,7 +138,7 @@ def record(run: Run, *, examples: int = 0) -> Recording:
     """Runs the network once over test examples.
 
     Args:
-      run: as `runs.load` or `training.loop.train` returns it.
+      run: as `finished.load` or `training.loop.train` returns it.
       examples: how many, evenly spaced over the test set; 0 for all.
     """
     this = run.experiment

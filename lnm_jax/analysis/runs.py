@@ -1,109 +1,36 @@
-"""Finished runs, read back for analysis: nothing is trained, written or locked."""
+"""Several finished runs at once, their layers, and examples of their data."""
 
 from __future__ import annotations
 
 import functools
-import json
 import os
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import jax
 import numpy as np
 
 from lnm_jax import data, models
 from lnm_jax.errors import ConfigError
-from lnm_jax.training import configuration, experiment, metrics, run_directory
-from lnm_jax.training.checkpoint import Checkpoints
-from lnm_jax.training.loop import Run
+from lnm_jax.training import configuration, finished
 
 if TYPE_CHECKING:
     from lnm_jax.training.experiment import Experiment
-
-CHECKPOINTS = "checkpoints"
-
-
-def load(directory: str, *, dataset: data.Dataset | None = None) -> Run:
-    """A run as its last undamaged checkpoint left it.
-
-    Args:
-      directory: of the run; it is only read.
-      dataset: that the run was trained on; None loads the one that its configuration names.
-    Raises: ConfigError if there is no run, no checkpoint, or one that does not fit this version.
-    """
-    started = time.monotonic()
-    config = read_config(directory)
-    folder = os.path.join(directory, CHECKPOINTS)
-    with Checkpoints(folder, keep=config.checkpoint.keep) as checkpoints:
-        if checkpoints.latest is None:
-            raise ConfigError(
-                f"{directory}: no checkpoint here to look at; train.py --resume={directory} "
-                "trains until it has one"
-            )
-        try:
-            this = experiment.build(config, dataset)
-        except ConfigError:
-            raise
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"{directory}: config.json: {' '.join(str(error).split())}") from None
-        state = checkpoints.restore(jax.eval_shape(this.init))
-    return Run(
-        experiment=this,
-        directory=directory,
-        state=state,
-        records=_records(directory),
-        seconds=time.monotonic() - started,
-        images_per_second=None,
-    )
+    from lnm_jax.training.loop import Run
 
 
 def load_all(directories: Sequence[str]) -> list[Run]:
-    """Several runs; those of the same data share one copy of it. Raises as `load`."""
+    """Several runs; those of the same data share one copy of it. Raises as `finished.load`."""
     loaded: list[Run] = []
     for directory in directories:
-        config = read_config(directory)
+        config = finished.read_config(directory)
         same = (
             run.experiment.dataset
             for run in loaded
             if run.experiment.config.data == config.data
             and run.experiment.config.timesteps == config.timesteps
         )
-        loaded.append(load(directory, dataset=next(same, None)))
+        loaded.append(finished.load(directory, dataset=next(same, None)))
     return loaded
-
-
-def read_config(directory: str):
-    """The locked configuration of a run, by its own file alone.
-
-    Raises: ConfigError if the file is missing, is no configuration, or lacks a field.
-    """
-    from ml_collections import ConfigDict
-
-    path = os.path.join(directory, run_directory.CONFIG)
-    try:
-        with open(path) as file:
-            config = ConfigDict(json.load(file))
-    except OSError:
-        raise ConfigError(f"{directory}: no run here ({run_directory.CONFIG} is missing)") from None
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{path}: not a configuration ({error})") from None
-    given = configuration.flatten(config)
-    missing = [field for field in configuration.RULES if field not in given]
-    if missing:
-        raise ConfigError(
-            f"{path}: written by an older version, without {', '.join(missing[:3])}"
-            f"{' ...' if len(missing) > 3 else ''}; add them as configs/base.py has them"
-        )
-    config.directory, config.name = os.path.split(os.path.normpath(directory))
-    return config.lock()
-
-
-def _records(directory: str) -> list[dict]:
-    try:
-        return metrics.read(directory)
-    except ValueError as error:
-        raise ConfigError(f"{os.path.join(directory, metrics.FILE)}: damaged ({error})") from None
 
 
 def name_of(run: Run) -> str:
