@@ -30,13 +30,13 @@ def latest(lines: list[str], keys: tuple[str, ...]) -> tuple[dict, list[dict]]:
 
 
 def written(text: str, results: pathlib.Path, keys: tuple[str, ...], table) -> str:
-    """The page's text with its tables written anew.
-
-    Raises: FileNotFoundError for a benchmark without results.
-    """
+    """The page's text with its tables written anew."""
 
     def block(match):
-        lines = (results / f"{match[2]}.jsonl").read_text().splitlines()
+        file = results / f"{match[2]}.jsonl"
+        if not file.exists():
+            return f"{match[1]}Not measured with the present code.\n{match[3]}"
+        lines = file.read_text().splitlines()
         environment, rows = latest(lines, keys)
         words = ", ".join(f"{key} {value}" for key, value in environment.items() if value)
         return f"{match[1]}{table(rows)}\n\n`python -m benchmarks {match[2]}`: {words}\n{match[3]}"

@@ -6,15 +6,20 @@ import os
 import platform
 import sys
 
-HUGE_PAGES = "glibc.malloc.hugetlb=1"
+# Huge pages, and freed memory kept: else glibc returns every block above 32 MiB to the system, and
+# much of the threads' memory, so that each step faults its pages in again.
+KEPT = 2**33  # bytes
+SETTINGS = ("hugetlb=1", "arena_max=1", f"mmap_threshold={KEPT}", f"trim_threshold={KEPT}")
+HUGE_PAGES = ":".join(f"glibc.malloc.{setting}" for setting in SETTINGS)
 SWITCH = "LNM_HUGE_PAGES"
 
 
 def use_huge_pages() -> None:
-    """Starts this process again with transparent huge pages in glibc's allocator, once.
+    """Starts this process again with huge pages and kept memory in glibc's allocator, once.
 
-    Every training step maps fresh memory, and on a CPU the page faults of small pages cost a
-    large share of it. The allocator reads its tunables when a process starts, hence the
+    Every training step maps fresh memory, and on a CPU the page faults cost a large share of
+    it (keeping memory: 39,000 instead of 450,000 faults in 20 steps of ResNet-19 of width 64, and
+    1.8 instead of 2.1 s a step). The allocator reads its tunables when a process starts, hence the
     restart. Only on Linux with glibc; not if GLIBC_TUNABLES is set, nor with LNM_HUGE_PAGES=0.
     """
     if (

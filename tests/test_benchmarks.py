@@ -26,6 +26,8 @@ def test_the_page_shows_the_latest_run_and_keeps_what_is_around(tmp_path):
     assert new.startswith("before\n<!-- benchmark neuron -->\n| x |\n| --- |\n| 2 |\n| 0.333 |\n")
     assert new.endswith("`python -m benchmarks neuron`: date 2\n<!-- end -->\nafter\n")
     assert page.written(new, tmp_path, ("date",), command.table) == new
+    (tmp_path / "neuron.jsonl").unlink()
+    assert "Not measured" in page.written(new, tmp_path, ("date",), command.table)
 
 
 def test_programs_are_timed_in_turn():
