@@ -20,6 +20,7 @@ from lnm_jax.training import experiment, finished, loop, run_directory
 from lnm_jax.training.checkpoint import Checkpoints
 
 EXAMPLES = 100
+pytestmark = pytest.mark.xdist_group("report")  # one process: they share runs
 
 
 def files(directory):
@@ -219,11 +220,11 @@ def test_the_page_is_self_contained(output):
 
 def test_csvs_hold_what_the_page_says(output, run):
     page = (output / "report.html").read_text()
-    rows = list(csv.DictReader((output / "lnm-names.csv").open()))
+    rows = list(csv.DictReader((output / "lnm-names.csv").read_text().splitlines()))
     assert [row["path"] for row in rows] == run.experiment.spiking_layers()
     for row in rows:
         assert row["parameters"] in page
-    rows = list(csv.DictReader((output / "lnm-degrees.csv").open()))
+    rows = list(csv.DictReader((output / "lnm-degrees.csv").read_text().splitlines()))
     assert [row["degree"] for row in rows] == ["3", "2", "1"]
     assert not [name for name in os.listdir(output) if name.endswith(".tmp")]
 

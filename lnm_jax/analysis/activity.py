@@ -68,6 +68,7 @@ def picture(run: Run, recording: Recording) -> tuple[Activity, Figure]:
             )  # fmt: skip
     left.set_ylim(0)
     left.set_xlabel("epoch", fontsize=8)
+    drawing.whole_numbers(left)
     left.set_ylabel("spikes per neuron and timestep", fontsize=8)
     left.set_title("over training (lines are layers, dark to light)", fontsize=8, loc="left")
     rows = np.arange(count)

@@ -116,6 +116,7 @@ def picture(runs: Sequence[Run]) -> tuple[list[Group], Figure]:
     for axis in (left, right):
         drawing.plain(axis)
         axis.set_xlabel("epoch", fontsize=8)
+        drawing.whole_numbers(axis)
         axis.legend(fontsize=7, frameon=False)
     return found, drawn
 

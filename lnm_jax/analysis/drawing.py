@@ -38,8 +38,7 @@ def layer_axes(
       x, y: labels of all axes.
       share_y: one scale for all layers.
     """
-    columns = 3 if len(titles) <= 9 else 4
-    columns = min(columns, len(titles))
+    columns = {1: 1, 2: 2, 4: 2}.get(len(titles), 3 if len(titles) <= 9 else 4)
     rows = math.ceil(len(titles) / columns)
     drawn = figure(height * rows + 0.6)
     axes = drawn.subplots(rows, columns, sharex=True, sharey=share_y, squeeze=False)
@@ -60,6 +59,13 @@ def plain(axis: Axes) -> None:
     """Takes the frame's upper and right side away and makes the ticks small."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=7)
+
+
+def whole_numbers(axis: Axes) -> None:
+    """Ticks of the x axis at whole numbers alone, as epochs are."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def legend(drawn: Figure, axis: Axes, columns: int) -> None:

@@ -95,17 +95,29 @@ def names_of(run: Run, recorded: Recording) -> page.Section:
     before = page.paragraph(
         "By name: " + ", ".join(f"{count} {name}" for name, count in tally.most_common()) + "."
     )
-    shown = [
-        {key: row[key] for key in ("layer", "path", "name", "formula", "parameters", "r2")}
-        | {key: row[key] for key in ("channel", "reason") if any(row[key] != "" for row in rows)}
-        for row in rows
-    ]
+    if len(rows) > len(found):  # a tally a layer; the CSV has every channel
+        shown = [
+            {
+                "layer": number,
+                "path": path,
+                "names of its channels": ", ".join(
+                    f"{count} {name}"
+                    for name, count in Counter(name.name for name in channels).most_common()
+                ),
+            }
+            for number, (path, channels) in enumerate(found.items(), 1)
+        ]
+    else:
+        columns = ["layer", "path", "name", "formula", "parameters", "r2"]
+        columns += ["reason"] if any(row["reason"] for row in rows) else []
+        shown = [{key: row[key] for key in columns} for row in rows]
     caption = (
         "Section 5.3 by a rule: each family is fitted by least squares weighted by the visits; the "
         f"nearest has the fewest parameters within {names.TOLERANCE:g} of the best R2, and names "
         f"the layer if its R2 is at least {names.LEAST:g}. The paper named its layers by eye."
+        + (" Drawn: each layer's first channel." if len(rows) > len(found) else "")
     )
     return page.Section(
         "Names", before, {"names": drawing.png(drawn)}, {"names": caption}, {"names": rows},
-        page.table(shown if len(shown) <= 64 else shown[:64]),
+        page.table(shown),
     )  # fmt: skip
