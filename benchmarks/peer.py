@@ -49,3 +49,4 @@ class Peer:
         """Ends the process."""
         self._process.stdin.close()
         self._process.wait()
+        self._process.stdout.close()

@@ -251,7 +251,7 @@ def test_runs_that_cannot_be_exported_are_refused_in_one_line(config, tmp_path, 
     assert "no run here" in refused(capsys, str(tmp_path / "none"), "--format", "bundle")
     config.neuron.kind = "adex"
     directory = run_directory.create(config)
-    assert "has no checkpoint" in refused(capsys, directory, "--format", "bundle")
+    assert "no checkpoint here" in refused(capsys, directory, "--format", "bundle")
     assert "--int8 is for" in refused(capsys, directory, "--format", "nir", "--int8")
     exporting.saved(config)
     assert "only neurons of one variable" in refused(capsys, directory, "--format", "bundle")

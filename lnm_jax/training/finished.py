@@ -33,7 +33,7 @@ def load(directory: str, *, best: bool = False, dataset: data.Dataset | None = N
     with Checkpoints(os.path.join(directory, "checkpoints"), keep=1) as checkpoints:
         if checkpoints.latest is None:
             raise ConfigError(
-                f"{directory}: no checkpoint here to look at; train.py --resume={directory} "
+                f"{directory}: no checkpoint here; train.py --resume={directory} "
                 "trains until it has one"
             )
         try:  # not validated: the devices that it was trained on are not needed
