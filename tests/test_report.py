@@ -266,7 +266,7 @@ def test_what_is_no_finished_run_is_said_in_one_line(folder, tmp_path, capsys):
     copy = tmp_path / "copy"
     shutil.copytree(folder / "lnm", copy)
     shutil.rmtree(copy / "checkpoints")
-    assert "no checkpoint here to look at" in refused(capsys, "report", str(copy))
+    assert "no checkpoint here" in refused(capsys, "report", str(copy))
     (copy / "config.json").write_text('{"seed": 1}')
     assert "written by an older version" in refused(capsys, "report", str(copy))
     (copy / "config.json").write_text("{")
