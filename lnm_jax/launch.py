@@ -18,7 +18,7 @@ def use_huge_pages() -> None:
     """Starts this process again with huge pages and kept memory in glibc's allocator, once.
 
     Every training step maps fresh memory, and on a CPU the page faults cost a large share of
-    it (keeping memory: 39,000 instead of 450,000 faults in 20 steps of ResNet-19 of width 64, and
+    it (keeping memory: 39,000 instead of 450,000 faults in 16 steps of ResNet-19 of width 64, and
     1.8 instead of 2.1 s a step). The allocator reads its tunables when a process starts, hence the
     restart. Only on Linux with glibc; not if GLIBC_TUNABLES is set, nor with LNM_HUGE_PAGES=0.
     """

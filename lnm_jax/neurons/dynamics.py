@@ -23,7 +23,8 @@ def drift_of(neuron: Neuron, params: Params, u: Float[Array, "..."]) -> Float[Ar
       neuron: the potential is the first leaf of its state; other variables are as at the start.
       params: as made by `neuron.init`.
       u: potentials.
-    Returns: f(u), per timestep, shaped like u.
+    Returns: f(u), per timestep, shaped like u. Where one of u spikes without input, a neuron that
+      scales its current (PLIF) gets a wrong f: the input that keeps it silent is taken as unscaled.
     Raises: ValueError for a neuron that spikes at any current.
     """
     u = jnp.asarray(u)
