@@ -55,7 +55,8 @@ def get_config() -> ConfigDict:
     config.spiking.backend = "auto"  # scan, fused, auto
 
     config.model = ConfigDict()
-    config.model.name = "resnet_small"  # resnet_small, resnet19, resnet34, vggsnn
+    # resnet_small, resnet19, resnet34, vggsnn, mlp, recorded_layer
+    config.model.name = "resnet_small"
     # Unset (None) leaves a field to the model.
     config.model.stem = config_dict.placeholder(int)  # channels of the first convolution
     config.model.stem_kernel = config_dict.placeholder(int)  # side of its kernel
@@ -75,12 +76,23 @@ def get_config() -> ConfigDict:
     config.model.epsilon = 1e-5  # added to BatchNorm's variance
     config.model.tdbn = 0.0  # BatchNorm scales start at this threshold (Zheng et al. 2021); 0: 1
 
+    config.loss = ConfigDict()
+    # cross_entropy of the mean logits, tet (of every timestep), last_step (LTS: of the last one),
+    # spike_trains, to learn from recorded spikes
+    config.loss.name = "cross_entropy"
+    config.loss.tet_weight = 1e-3  # tet: lambda, share of the term that draws logits to a mean
+    config.loss.tet_mean = 1.0  # tet: that mean
+    config.loss.sharpness = 0.05  # spike_trains: units of the potential that one logit is
+
     config.data = ConfigDict()
-    # digits, digits_dvs, cifar10, cifar100, cifar10dvs, imagenet2012, folder
+    # digits, digits_dvs, interval, identify, cifar10, cifar100, cifar10dvs, imagenet2012, folder
     config.data.name = "digits"
-    # Where the data set is; digits and digits_dvs need none. A set uses the fields it has.
+    # Where the data set is; those from digits to identify need none. A set uses the fields it has.
     config.data.directory = config_dict.placeholder(str)
     config.data.image_size = config_dict.placeholder(int)  # pixels a side, to resize to
+    config.data.seed = 0  # interval, identify: of the examples that are drawn
+    config.data.examples = config_dict.placeholder(int)  # interval, identify: to train on
+    config.data.teacher = "qif"  # identify: kind of the recorded neurons: qif, eif, lif
     config.data.skip_corrupt = False  # leave out images that can't be decoded, and count them
     config.data.workers = 0  # processes that read from disk; 0 for threads
     config.data.memory_limit = 4.0  # folder: GiB of decoded images, above which it is streamed
@@ -93,10 +105,11 @@ def get_config() -> ConfigDict:
     config.data.cutout = 0  # side of a square set to the mean, pixels
 
     config.optimizer = ConfigDict()
+    config.optimizer.name = "sgd"  # sgd, adam, adamw
     config.optimizer.learning_rate = 0.1  # of weights, BatchNorm and biases; decays as cosine
     config.optimizer.neuron_learning_rate = 0.01  # of neuron parameters; the same schedule
-    config.optimizer.momentum = 0.9
-    config.optimizer.nesterov = False
+    config.optimizer.momentum = 0.9  # sgd
+    config.optimizer.nesterov = False  # sgd
     config.optimizer.weight_decay = 5e-4  # on kernels only
     config.optimizer.neuron_weight_decay = 0.0  # on neuron parameters
     config.optimizer.clip_norm = 0.0  # largest norm of the whole gradient; 0: any

@@ -15,11 +15,13 @@ import numpy as np
 import optax
 import pytest
 
+from configs import digits
 from lnm_jax.errors import ConfigError, Interrupted, NonFiniteError
 from lnm_jax.training import (
     diagnose,
     experiment,
     loop,
+    losses,
     metrics,
     optimizer,
     parallel,
@@ -111,8 +113,9 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted():
         skipped=jnp.int32(0),
         skipped_in_row=jnp.int32(0),
     )
+    objective = losses.build(digits.get_config())
     loss = steps.make_loss(
-        model, key=jax.random.key(1), prepare=lambda _, image: image, smoothing=0.0
+        model, key=jax.random.key(1), prepare=lambda _, image: image, loss=objective
     )
     step = jax.jit(steps.make_train_step(loss, sgd, log_every=10, axis_name=None))
     good = {"image": images, "label": jnp.array([0, 1]), "position": jnp.arange(2)}

@@ -15,7 +15,7 @@ BELOW = {
     "neurons": {"recompute"},
     "layers": {"neurons", "recompute"},
     "models": {"layers", "neurons"},
-    "data": {"errors", "version"},
+    "data": {"errors", "neurons", "version"},
     "training": {"data", "errors", "launch", "layers", "models", "neurons"},
     "export": {"data", "errors", "layers", "models", "neurons", "training"},
     "analysis": {"data", "errors", "layers", "models", "neurons", "training"},

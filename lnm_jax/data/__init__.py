@@ -7,9 +7,20 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-from lnm_jax.data import batches, digits, digits_dvs, events, folder, prepared, streaming
+from lnm_jax.data import (
+    batches,
+    digits,
+    digits_dvs,
+    events,
+    folder,
+    identify,
+    interval,
+    prepared,
+    streaming,
+)
 from lnm_jax.data.batches import steps_until
 from lnm_jax.data.dataset import Dataset, Split, Stream
+from lnm_jax.data.identify import TEACHERS
 from lnm_jax.errors import ConfigError
 
 
@@ -26,6 +37,8 @@ def _imagenet(*, directory, image_size=224, skip_corrupt=False, workers=0) -> Da
 DATASETS = {
     "digits": digits.load,
     "digits_dvs": digits_dvs.load,
+    "interval": interval.load,
+    "identify": identify.load,
     "cifar10": functools.partial(prepared.load_cifar, name="cifar10"),
     "cifar100": functools.partial(prepared.load_cifar, name="cifar100"),
     "cifar10dvs": events.load,
@@ -63,6 +76,7 @@ def eval_batches(split: Split | Stream, *args, **kwargs) -> Iterator[dict]:
 
 __all__ = [
     "DATASETS",
+    "TEACHERS",
     "Dataset",
     "Split",
     "Stream",

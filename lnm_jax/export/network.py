@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from lnm_jax.data import augment
 from lnm_jax.export import graph
 from lnm_jax.export.fold import fold_batch_norm
-from lnm_jax.training import experiment, parallel, steps
+from lnm_jax.training import experiment, losses, parallel, steps
 from lnm_jax.training.loop import Run
 
 
@@ -68,10 +68,11 @@ def accuracy(network: Network) -> float:
     """Percent of the run's test split that the network classifies right."""
     this, model = network.experiment, network.model
     dataset = this.dataset
+    loss = losses.build(this.config)
     step = steps.make_eval_step(
-        model.clone(axis_name=parallel.AXIS),
+        model.clone(axis_name=parallel.AXIS, readout=loss.readout),
         prepare=lambda image: augment.normalise(image, dataset.mean, dataset.std),
-        smoothing=0.0,
+        loss=loss,
         axis_name=parallel.AXIS,
     )
     this = this._replace(eval_step=parallel.parallel(step, donate=False))

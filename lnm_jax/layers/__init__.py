@@ -1,7 +1,16 @@
 """Flax Linen layers: spiking over time, convolution and BatchNorm on the folded (T*B) axis."""
 
 from lnm_jax.layers.convolution import INITIALISATIONS, ConvNorm, fold_time, unfold_time
+from lnm_jax.layers.recorded import Recorded
 from lnm_jax.layers.remat import remat
 from lnm_jax.layers.spiking import Spiking
 
-__all__ = ["INITIALISATIONS", "ConvNorm", "Spiking", "fold_time", "remat", "unfold_time"]
+__all__ = [
+    "INITIALISATIONS",
+    "ConvNorm",
+    "Recorded",
+    "Spiking",
+    "fold_time",
+    "remat",
+    "unfold_time",
+]

@@ -8,7 +8,8 @@ from typing import Any
 import flax.linen as nn
 
 from lnm_jax.models.counts import Count, counts, spiking_layers
-from lnm_jax.models.network import REMAT
+from lnm_jax.models.mlp import RecordedLayer, SpikingMLP
+from lnm_jax.models.network import READOUTS, REMAT
 from lnm_jax.models.resnet import SHORTCUTS, BasicBlock, SpikingResNet
 from lnm_jax.models.vgg import SpikingVGG
 from lnm_jax.neurons import Neuron
@@ -32,6 +33,9 @@ MODELS = {
     ),
     # Deng et al. (2022), for 48x48 event frames.
     "vggsnn": functools.partial(SpikingVGG, widths=((64, 128), (256, 256), (512, 512), (512, 512))),
+    "mlp": SpikingMLP,
+    # Not a classifier: potentials for the loss `spike_trains`.
+    "recorded_layer": RecordedLayer,
 }
 # Height, width and channels of the data that each model was published for.
 INPUTS = {
@@ -39,6 +43,8 @@ INPUTS = {
     "resnet19": (32, 32, 3),
     "resnet34": (224, 224, 3),
     "vggsnn": (48, 48, 2),
+    "mlp": (1, 1, 16),
+    "recorded_layer": (1, 1, 36),
 }
 
 
@@ -59,7 +65,7 @@ def build(
     preset = MODELS[name]
     given = {key: _hashable(value) for key, value in fields.items() if value is not None}
     for key in given:
-        if key not in preset.func.__dataclass_fields__:
+        if key not in getattr(preset, "func", preset).__dataclass_fields__:
             raise ValueError(f"model.{key} is not a field of {name}; leave it unset")
     model = preset(neuron=neuron, num_classes=num_classes, timesteps=timesteps, **given)
     if isinstance(model, SpikingResNet) and len(model.widths) != len(model.blocks):
@@ -73,10 +79,13 @@ def build(
 __all__ = [
     "INPUTS",
     "MODELS",
+    "READOUTS",
     "REMAT",
     "SHORTCUTS",
     "BasicBlock",
     "Count",
+    "RecordedLayer",
+    "SpikingMLP",
     "SpikingResNet",
     "SpikingVGG",
     "build",

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # What the backward pass of a training step keeps: everything, or the inputs of each of these.
 REMAT = ("none", "block", "stage")
+# Of the logits of all timesteps: their mean (Eq. 6), the last ones alone, or all, (T, B, K).
+READOUTS = ("mean", "last", "steps")
 
 
 class SpikingNetwork(nn.Module):
@@ -41,6 +43,7 @@ class SpikingNetwork(nn.Module):
         for the backward pass, which computes them again: less memory, more time. A block is a
         residual block, or a convolution with its spikes; a stage is all between two poolings
         or strides.
+      readout: of the logits over time, a name in `READOUTS`.
       folded: convolutions with bias and no BatchNorm, see `export.fold_batch_norm`.
       dtype: of convolutions, BatchNorm's results and spikes; parameters start as float32,
         and potentials, statistics and logits are float32, or float64 for such a dtype.
@@ -58,6 +61,7 @@ class SpikingNetwork(nn.Module):
     tdbn: float = 0.0
     initialisation: str = "he_fan_out"
     remat: str = "none"
+    readout: str = "mean"
     folded: bool = False
     dtype: Any = jnp.float32
 
@@ -132,7 +136,10 @@ class SpikingNetwork(nn.Module):
         y = pool(fold_time(x), (size, size), (stride, stride), pad)
         return unfold_time(y, x.shape[0])
 
-    def classify(self, x: Float[Array, "T B F"]) -> Float[Array, "B K"]:
-        """Logits of every timestep, averaged (Eq. 6)."""
+    def classify(self, x: Float[Array, "T B F"]) -> Float[Array, "*T B K"]:
+        """Logits of the last layer's spikes, see `readout`."""
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        return nn.Dense(self.num_classes, name="classifier")(x).mean(0)
+        if self.readout == "last":
+            x = x[-1:]
+        logits = nn.Dense(self.num_classes, name="classifier")(x)
+        return logits if self.readout == "steps" else logits.mean(0)

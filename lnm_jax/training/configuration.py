@@ -11,7 +11,7 @@ from lnm_jax.errors import ConfigError
 from lnm_jax.layers import INITIALISATIONS
 from lnm_jax.layers.spiking import SHARING
 from lnm_jax.neurons import checks
-from lnm_jax.training import parallel
+from lnm_jax.training import losses, optimizer, parallel
 
 # Fields that do not change what is computed: a run may be moved, renamed, watched, saved more
 # often, or go on with other devices.
@@ -66,6 +66,7 @@ def _stages(field, values):
 _count = functools.partial(checks.whole, least=1)
 _from_zero = functools.partial(checks.whole, least=0)
 _not_negative = functools.partial(checks.at_least, least=0)
+_finite = functools.partial(checks.between, low=-1e30, high=1e30)
 _share = functools.partial(checks.between, low=0, high=1)
 _below_one = functools.partial(checks.from_below, low=0, high=1)
 
@@ -101,18 +102,26 @@ RULES = {
     "model.momentum": _share,
     "model.epsilon": checks.positive,
     "model.tdbn": _not_negative,
+    "loss.name": functools.partial(checks.one_of, names=losses.LOSSES),
+    "loss.tet_weight": _share,
+    "loss.tet_mean": _finite,
+    "loss.sharpness": checks.positive,
     "data.name": functools.partial(checks.one_of, names=data.DATASETS),
     "data.directory": _optional(_text),
     "data.image_size": _optional(_count),
     "data.skip_corrupt": _flag,
     "data.workers": _from_zero,
     "data.memory_limit": checks.positive,
+    "data.seed": _from_zero,
+    "data.examples": _optional(_count),
+    "data.teacher": functools.partial(checks.one_of, names=data.TEACHERS),
     "data.batch_size": _count,
     "data.eval_batch_size": _count,
     "data.crop_padding": _from_zero,
     "data.flip": _flag,
     "data.auto_augment": _flag,
     "data.cutout": _from_zero,
+    "optimizer.name": functools.partial(checks.one_of, names=optimizer.RULES),
     "optimizer.learning_rate": _not_negative,
     "optimizer.neuron_learning_rate": _not_negative,
     "optimizer.momentum": _below_one,

@@ -15,7 +15,7 @@ from flax.traverse_util import flatten_dict
 from lnm_jax import data, models, neurons
 from lnm_jax.data import augment, auto_augment
 from lnm_jax.errors import ConfigError
-from lnm_jax.training import parallel, state, steps
+from lnm_jax.training import losses, parallel, state, steps
 from lnm_jax.training.optimizer import make_optimizer, schedules
 
 
@@ -26,7 +26,7 @@ class Experiment(NamedTuple):
       config: the configuration.
       dataset: in memory.
       neuron: of every spiking layer.
-      model: Flax module.
+      model: Flax module; its outputs are what it predicts.
       learning_rate: of the weights, as a function of the step.
       loss: (params, state, batch) -> loss of a whole batch on one device, as `steps.make_loss`.
       init: () -> the state before the first step.
@@ -68,12 +68,14 @@ def build(config, dataset: data.Dataset | None = None) -> Experiment:
         fields = config.data.to_dict()
         dataset = data.load(timesteps=config.timesteps, progress=config.progress, **fields)
     neuron = neurons.build(**config.neuron)
+    loss = losses.build(config)
     model = models.build(
         neuron=neuron,
         num_classes=dataset.num_classes,
         timesteps=config.timesteps,
         axis_name=parallel.AXIS,
         dtype=jnp.dtype(config.compute_dtype),
+        readout="last" if loss.readout == "last" else "mean",
         **config.spiking,
         **config.model,
     )
@@ -90,14 +92,13 @@ def build(config, dataset: data.Dataset | None = None) -> Experiment:
         steps.make_loss,
         key=step_key,
         prepare=augmentation(config.data, dataset),
-        smoothing=config.label_smoothing,
+        loss=loss,
     )
+    trained = model.clone(readout=loss.readout)
     train_step = steps.make_train_step(
-        make_loss(model), optimizer, log_every=config.log_every, axis_name=parallel.AXIS
+        make_loss(trained), optimizer, log_every=config.log_every, axis_name=parallel.AXIS
     )
-    eval_step = steps.make_eval_step(
-        model, prepare=normalise, smoothing=config.label_smoothing, axis_name=parallel.AXIS
-    )
+    eval_step = steps.make_eval_step(trained, prepare=normalise, loss=loss, axis_name=parallel.AXIS)
     input_shape = steps.model_shape(dataset.train.shape)
     return Experiment(
         config=config,
@@ -105,7 +106,7 @@ def build(config, dataset: data.Dataset | None = None) -> Experiment:
         neuron=neuron,
         model=model,
         learning_rate=rates["weights"],
-        loss=make_loss(model.clone(axis_name=None)),
+        loss=make_loss(trained.clone(axis_name=None)),
         init=lambda: state.create(model, optimizer, init_key, input_shape),
         train_step=parallel.parallel(train_step, donate=True),
         eval_step=parallel.parallel(eval_step, donate=False),
@@ -163,7 +164,7 @@ def evaluate(experiment: Experiment, variables: dict) -> dict:
     images = total["count"]
     rates = flatten_dict(total["rates"])
     return {
-        "accuracy": 100 * total["correct"] / images,
+        "accuracy": 100 * total["hits"] / max(total["possible"], 1),
         "loss": total["loss"] / images,
         "rates": {"/".join(path[:-1]): rate / images for path, rate in rates.items()},
     }

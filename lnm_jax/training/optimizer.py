@@ -1,4 +1,4 @@
-"""SGD with momentum and cosine decay, with a learning rate of its own for neurons (Table 4)."""
+"""Gradient descent with cosine decay, and a learning rate of its own for neurons (Table 4)."""
 
 from __future__ import annotations
 
@@ -48,9 +48,28 @@ def schedules(fields, *, steps: int, warmup_steps: int) -> dict[str, optax.Sched
     }
 
 
-def make_optimizer(fields, rates: dict[str, optax.Schedule]) -> optax.GradientTransformation:
-    """Two SGDs, one a group, with weight decay added to the gradient before the momentum.
+def _sgd(fields, rate, weight_decay, mask):
+    sgd = optax.sgd(rate, momentum=fields.momentum, nesterov=fields.nesterov)
+    return optax.chain(optax.add_decayed_weights(weight_decay, mask), sgd)
 
+
+def _adam(fields, rate, weight_decay, mask):
+    return optax.chain(optax.add_decayed_weights(weight_decay, mask), optax.adam(rate))
+
+
+def _adamw(fields, rate, weight_decay, mask):
+    return optax.adamw(rate, weight_decay=weight_decay, mask=mask)
+
+
+# (fields, learning rate, weight decay, mask of what decays) -> transformation.
+RULES = {"sgd": _sgd, "adam": _adam, "adamw": _adamw}
+
+
+def make_optimizer(fields, rates: dict[str, optax.Schedule]) -> optax.GradientTransformation:
+    """Two rules of the same name, one a group.
+
+    SGD and Adam take weight decay as part of the gradient; AdamW (Loshchilov and Hutter 2019)
+    as part of the update.
     With `clip_norm` the whole gradient is scaled down to that norm first.
 
     Args:
@@ -58,16 +77,13 @@ def make_optimizer(fields, rates: dict[str, optax.Schedule]) -> optax.GradientTr
       rates: as made by `schedules`.
     """
 
-    def sgd(name, weight_decay, mask):
-        return optax.chain(
-            optax.add_decayed_weights(weight_decay, mask),
-            optax.sgd(rates[name], momentum=fields.momentum, nesterov=fields.nesterov),
-        )
+    def rule(name, weight_decay, mask):
+        return RULES[fields.name](fields, rates[name], weight_decay, mask)
 
     both = optax.multi_transform(
         {
-            "weights": sgd("weights", fields.weight_decay, decays),
-            "neurons": sgd("neurons", fields.neuron_weight_decay, None),
+            "weights": rule("weights", fields.weight_decay, decays),
+            "neurons": rule("neurons", fields.neuron_weight_decay, None),
         },
         label,
     )

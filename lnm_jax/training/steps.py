@@ -46,28 +46,28 @@ def _time_first(examples):
     return examples if examples.ndim == 4 else examples.swapaxes(0, 1)
 
 
-def make_loss(model, *, key: jax.Array, prepare: Callable, smoothing: float) -> Callable:
-    """A function (params, state, batch) -> (loss, (logits, new batch_stats)) of training.
+def make_loss(model, *, key: jax.Array, prepare: Callable, loss: losses.Loss) -> Callable:
+    """A function (params, state, batch) -> (loss, (score, new batch_stats)) of training.
 
     Args:
       model: Flax module; its "batch_stats" are updated.
       key: of the run; step s augments with fold_in(key, s), image by image.
       prepare: (key, image) -> augmented and normalised image.
-      smoothing: of the labels.
+      loss: of the model's outputs; the score is its sums over the batch, (hits, possible).
     """
 
     def loss_fn(params, state, batch):
         step_key = jax.random.fold_in(key, state.step)
         keys = jax.vmap(lambda position: jax.random.fold_in(step_key, position))(batch["position"])
         images = _time_first(jax.vmap(prepare)(keys, batch["image"]))
-        logits, updates = model.apply(
+        outputs, updates = model.apply(
             {"params": params, "batch_stats": state.batch_stats},
             images,
             train=True,
             mutable=["batch_stats"],
         )
-        loss = losses.cross_entropy(logits, batch["label"], smoothing).mean()
-        return loss, (logits, updates["batch_stats"])
+        score = tuple(part.sum() for part in loss.score(outputs, batch["label"]))
+        return loss.value(outputs, batch["label"]).mean(), (score, updates.get("batch_stats", {}))
 
     return loss_fn
 
@@ -91,10 +91,10 @@ def make_train_step(
     """
 
     def train_step(state, batch):
-        (loss, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+        (loss, ((hits, possible), batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
             state.params, state, batch
         )
-        accuracy = losses.correct(logits, batch["label"]).mean()
+        accuracy = hits / jnp.maximum(possible, 1)
         grads, metrics = _mean((grads, {"loss": loss, "accuracy": accuracy}), axis_name)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         new = (optax.apply_updates(state.params, updates), batch_stats, opt_state)
@@ -122,22 +122,24 @@ def make_train_step(
 
 
 def make_eval_step(
-    model, *, prepare: Callable, smoothing: float, axis_name: str | None
+    model, *, prepare: Callable, loss: losses.Loss, axis_name: str | None
 ) -> Callable[[dict, dict], dict]:
     """A function (variables, batch) -> sums over the batch's images, padding left out.
 
-    Returns of it: count, loss and correct, scalars, and rates, the sum of spike rates over
+    Returns of it: count, loss, hits and possible, scalars, and rates, the sum of spike rates over
     images for each spiking layer's path.
     """
 
     def eval_step(variables, batch):
         images = _time_first(prepare(batch["image"]))
-        logits, sown = model.apply(variables, images, mutable=["rates"])
+        outputs, sown = model.apply(variables, images, mutable=["rates"])
         mask = batch["mask"]
+        hits, possible = loss.score(outputs, batch["label"])
         sums = {
             "count": mask.sum(),
-            "loss": (losses.cross_entropy(logits, batch["label"], smoothing) * mask).sum(),
-            "correct": (losses.correct(logits, batch["label"]) * mask).sum(),
+            "loss": (loss.value(outputs, batch["label"]) * mask).sum(),
+            "hits": (hits * mask).sum(),
+            "possible": (possible * mask).sum(),
             "rates": jax.tree.map(lambda rates: (rates * mask).sum(), sown["rates"]),
         }
         return _sum(sums, axis_name)

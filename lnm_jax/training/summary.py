@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 
+import jax
+
 from lnm_jax import launch
-from lnm_jax.training import run_directory
+from lnm_jax.training import parallel, run_directory
 from lnm_jax.training.loop import Run
 
 FILE = "summary.json"
@@ -24,6 +26,7 @@ def summarise(run: Run) -> dict:
         "epochs": tests[-1]["epoch"],
         "rates": {path: tests[-1]["rates"][path] for path in order},
         "seconds": round(run.seconds, 1),
+        "devices": f"{parallel.device_count()} {jax.devices()[0].device_kind}",
         "images_per_second": run.images_per_second and round(run.images_per_second, 1),
     }
 

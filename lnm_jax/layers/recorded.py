@@ -1,0 +1,58 @@
+"""A spiking layer that resets when a recorded one did, to learn from its spikes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from lnm_jax import neurons
+from lnm_jax.layers.spiking import Spiking
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+INHIBITION = 64.0  # under which no neuron of moderate potentials fires
+
+
+class Recorded(Spiking):
+    """Integrated potentials of a one-variable neuron whose spikes are given (teacher forcing).
+
+    One error then does not shift everything after it. Attributes are those of `Spiking`;
+    window and backend are not used.
+    """
+
+    @nn.compact
+    def __call__(
+        self,
+        currents: Float[Array, "T *B C"],
+        recorded: Float[Array, "T *B C"],
+        *,
+        train: bool = False,
+    ) -> Float[Array, "T *B C"]:
+        """v_in at each timestep; after a recorded spike the neuron is as at the start.
+
+        Sows "rates" as `Spiking` does, of the recorded spikes.
+        """
+        neuron = self.neuron
+        if self.sharing == "channel":
+            neuron = neurons.per_channel(neuron, currents.shape[-1])
+        params = self.param("neuron", neuron.init)
+        start = neuron.reset(currents.shape[1:], jnp.float32)
+
+        def silent(v, current):
+            return neuron.step(params, v, current - INHIBITION)[0]
+
+        gain = (silent(start, 0.0) - silent(start, -INHIBITION)) / INHIBITION
+
+        def step(v, inputs):
+            current, spikes = inputs
+            v_in = silent(v, current) + gain * INHIBITION
+            return jnp.where(spikes > 0, start, v_in), v_in
+
+        _, v_in = jax.lax.scan(step, start, (currents, recorded))
+        rates = recorded.mean((0, *range(2, recorded.ndim)), dtype=jnp.float32)
+        self.sow("rates", "rate", rates, reduce_fn=lambda _, new: new)
+        return v_in
