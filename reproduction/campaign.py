@@ -1,0 +1,205 @@
+"""Runs of train.py: each in a process of its own, never repeated, continued if it was killed."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from lnm_jax.errors import ConfigError, Interrupted
+from lnm_jax.training import run_directory, summary
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+class Job(NamedTuple):
+    """One training run.
+
+    Attributes:
+      experiment: module in configs/.
+      fields: (dotted field, value) pairs, sorted, that differ from it.
+    """
+
+    experiment: str
+    fields: tuple[tuple[str, object], ...]
+
+    def config(self, directory: str):
+        """The locked configuration.
+
+        Raises: ConfigError for fields or values that it does not take.
+        """
+        config = importlib.import_module(f"configs.{self.experiment}").get_config()
+        try:
+            config.update_from_flattened_dict(dict(self.fields))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ConfigError(" ".join(str(error).split())) from None
+        config.directory = directory
+        return config
+
+    def command(self, directory: str) -> list[str]:
+        """The command line that trains it."""
+        given = {**dict(self.fields), "directory": directory, "progress": False}
+        flags = [f"--config.{key}={value}" for key, value in given.items() if value is not None]
+        return [sys.executable, "train.py", f"--config=configs/{self.experiment}.py", *flags]
+
+
+def job(experiment: str, *groups: dict) -> Job:
+    """A job of several dicts of fields, of which later ones win."""
+    fields = {key: value for group in groups for key, value in group.items()}
+    return Job(experiment, tuple(sorted(fields.items())))
+
+
+class Result(NamedTuple):
+    """A finished run.
+
+    Attributes:
+      directory: of the run.
+      accuracy: of the last epoch, %.
+      best: of the best epoch, %.
+      epochs: that were trained.
+      seconds: of the session that finished it.
+      device: that it ran on.
+    """
+
+    directory: str
+    accuracy: float
+    best: float
+    epochs: int
+    seconds: float
+    device: str
+
+
+class Campaign:
+    """Runs jobs, several at once where that is asked for.
+
+    Attributes:
+      failed: last line of each run that ended with an error, by job.
+    """
+
+    def __init__(self, directory: str, *, jobs: int = 1, say=print):
+        """Args: directory of all runs; jobs at once; say, called with a line of progress."""
+        self.directory, self.failed = directory, {}
+        self._jobs, self._say, self._stop = jobs, say, threading.Event()
+        self._slots, self._children = list(range(jobs)), set()
+        self._lock = threading.Lock()
+
+    def run(self, wanted: Iterable[Job]) -> dict[Job, Result]:
+        """Results of all jobs that could be finished; see `failed` for the others.
+
+        Raises: Interrupted after a signal, when running jobs have saved; ConfigError.
+        """
+        wanted = list(dict.fromkeys(wanted))
+        results = {job: found for job in wanted if (found := self.result(job))}
+        missing = [job for job in wanted if job not in results]
+        if missing:
+            self._say(f"{len(results)} of {len(wanted)} runs are there, {len(missing)} to go")
+        with ThreadPoolExecutor(self._jobs) as pool:
+            futures = {job: pool.submit(self._one, job) for job in missing}
+            try:
+                for number, (job, future) in enumerate(futures.items(), 1):
+                    if found := future.result():
+                        results[job] = found
+                        self._say(
+                            f"[{number}/{len(missing)}] {found.accuracy:.2f} %  "
+                            f"{found.seconds:.0f} s  {found.directory}"
+                        )
+                    else:
+                        self._say(f"[{number}/{len(missing)}] failed: {self.failed[job]}")
+            except BaseException as error:
+                self._end()
+                if isinstance(error, KeyboardInterrupt):
+                    raise Interrupted("stopped; the same command goes on") from None
+                raise
+        return results
+
+    def result(self, job: Job) -> Result | None:
+        """The job's result if its run is complete."""
+        config = job.config(self.directory)
+        directory = run_directory.path_of(config)
+        try:
+            with open(os.path.join(directory, summary.FILE)) as file:
+                facts = json.load(file)
+        except (OSError, ValueError):
+            return None
+        if facts["epochs"] < config.epochs:
+            return None
+        return Result(
+            directory,
+            facts["accuracy_last"],
+            facts["accuracy_best"],
+            facts["epochs"],
+            facts["seconds"],
+            facts.get("devices", "unknown"),
+        )
+
+    def _one(self, job: Job) -> Result | None:
+        """Trains one job; None if it failed."""
+        if self._stop.is_set():
+            return None
+        with self._lock:
+            slot = self._slots.pop(0)
+        log = run_directory.path_of(job.config(self.directory)) + ".log"
+        os.makedirs(self.directory, exist_ok=True)
+        try:
+            with open(log, "w") as file:
+                child = subprocess.Popen(
+                    job.command(os.path.abspath(self.directory)),
+                    cwd=ROOT,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                    env=os.environ | devices_of(slot, self._jobs),
+                    start_new_session=True,
+                )
+                _share_cores(child, slot, self._jobs)
+                self._children.add(child)
+                status = child.wait()
+                self._children.discard(child)
+        finally:
+            with self._lock:
+                self._slots.append(slot)
+        found = self.result(job) if status == 0 else None
+        if found:
+            os.remove(log)
+        else:
+            lines = pathlib.Path(log).read_text(errors="replace").strip().splitlines()
+            self.failed[job] = f"exit {status}: {lines[-1] if lines else 'no output'} ({log})"
+        return found
+
+    def _end(self):
+        """Asks running jobs to save and stop."""
+        self._stop.set()
+        for child in list(self._children):
+            with contextlib.suppress(ProcessLookupError):
+                child.terminate()
+
+
+def graphics_cards() -> int:
+    """NVIDIA cards of this machine, without starting jax on them."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30)
+        return listed.stdout.count("GPU ") if listed.returncode == 0 else 0
+    return 0
+
+
+def devices_of(slot: int, jobs: int) -> dict[str, str]:
+    """Environment that gives one of several jobs a card of its own, in turn."""
+    if jobs == 1 or not (cards := graphics_cards()):
+        return {}
+    return {"CUDA_VISIBLE_DEVICES": str(slot % cards)}
+
+
+def _share_cores(child: subprocess.Popen, slot: int, jobs: int) -> None:
+    """Keeps one of several jobs on its share of the cores."""
+    if jobs == 1 or not hasattr(os, "sched_setaffinity"):
+        return
+    cores = sorted(os.sched_getaffinity(0))
+    with contextlib.suppress(OSError):  # it has ended
+        os.sched_setaffinity(child.pid, cores[slot % len(cores) :: jobs] or cores)

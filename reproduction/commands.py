@@ -1,0 +1,237 @@
+"""Each table and figure: what is trained for it, and what is made of the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from lnm_jax import paper
+from reproduction import arms, comparison, costs, settings, statistics
+from reproduction.arms import Arm
+from reproduction.comparison import Outcome
+from reproduction.settings import Setting
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from reproduction.campaign import Campaign
+
+
+class Options(NamedTuple):
+    """What the command line asks for.
+
+    Attributes:
+      scale: name in `settings.SCALES`.
+      seeds: runs of each row.
+      tuning_seeds: runs of each value that is tried.
+      directory: of the data sets, or None.
+      wanted: parts of data, network or method; a row must have one. Empty for all.
+      fields: of every run, over everything else.
+    """
+
+    scale: str
+    seeds: int
+    tuning_seeds: int
+    directory: str | None
+    wanted: tuple[str, ...]
+    fields: dict
+
+
+class Made(NamedTuple):
+    """What a command gives.
+
+    Attributes:
+      title: of the table.
+      rows: of the table.
+      figure: or None.
+      remarks: lines below the table.
+    """
+
+    title: str
+    rows: list[dict]
+    figure: Figure | None = None
+    remarks: tuple[str, ...] = ()
+
+
+def _outcomes(
+    runs: Campaign, options: Options, found: Sequence[Setting], methods: Sequence[Arm]
+) -> list[list[Outcome]]:
+    """The outcomes of each setting; the first method is always there, to be compared with."""
+    compared = []
+    for setting in found:
+        if options.scale == "paper":
+            setting = setting._replace(rates=())  # the published recipe
+        named = [method for method in methods if _wanted(options, setting, method)]
+        if not named:
+            continue
+        first = [] if methods[0] in named else [methods[0]]
+        compared.append(
+            comparison.compare(
+                runs,
+                setting,
+                first + named,
+                seeds=options.seeds,
+                tuning_seeds=options.tuning_seeds,
+                more=options.fields,
+            )
+        )
+    return compared
+
+
+def _wanted(options, setting, method):
+    text = f"{setting.data} {setting.network} {method.name}".lower()
+    return not options.wanted or any(part.lower() in text for part in options.wanted)
+
+
+def _published(outcome: Outcome) -> str:
+    """The paper's accuracy of the row that the outcome stands for."""
+    if outcome.setting.stands_for is None or outcome.arm.method is None:
+        return ""
+    dataset, network, timesteps = outcome.setting.stands_for
+    found = paper.accuracy(dataset, outcome.arm.method, network, timesteps)
+    return f"{found} ({dataset}, {network}, T = {timesteps})" if found else ""
+
+
+def _rows(compared, options, published=_published):
+    return [
+        row for outcomes in compared for row in comparison.rows(outcomes, options.scale, published)
+    ]
+
+
+def _accuracies(title: str, where: Callable, methods: Sequence[Arm]) -> Callable:
+    """The command of a table of accuracies."""
+
+    def command(runs: Campaign, options: Options) -> Made:
+        compared = _outcomes(runs, options, where(options.scale, options.directory), methods)
+        return Made(title, _rows(compared, options), remarks=_chosen(compared))
+
+    return command
+
+
+def _chosen(compared) -> tuple[str, ...]:
+    """How learning rates were chosen, if they were."""
+    tried = [
+        f"{outcomes[0].setting.data}, {outcomes[0].setting.network}: "
+        f"{', '.join(map(str, outcomes[0].setting.rates))}"
+        for outcomes in compared
+        if any(outcome.chosen for outcome in outcomes)
+    ]
+    if not tried:
+        return ()
+    return (
+        "Each method has the learning rate of the weights (and the tried field) that was best on "
+        f"other seeds, from {comparison.FIRST_TUNING_SEED}. Tried: {'; '.join(tried)}.",
+    )
+
+
+def _ablated(options: Options) -> list[Setting]:
+    """Where the ablations are made: CIFAR-100 at T = 4 in the paper."""
+    if options.scale == "paper":
+        return [settings.cifar100(options.directory)]
+    return [
+        setting._replace(stands_for=("CIFAR-100", "ResNet-19", 4))
+        for setting in settings.images(options.scale, options.directory)
+    ]
+
+
+def table_5(runs: Campaign, options: Options) -> Made:
+    """Bounds of f's argument. The first row, which the others are compared with, is ours."""
+    clip = arms.BOUNDS[-1]
+    compared = _outcomes(runs, options, _ablated(options), (clip, *arms.BOUNDS[:-1]))
+
+    def published(outcome):
+        fields = outcome.arm.fields
+        found = paper.bounding(fields.get("neuron.bound", "clip"), fields.get("neuron.clip", 1.0))
+        return f"{found} (CIFAR-100, ResNet-19, T = 4)"
+
+    title = "Table 5: bounds of the argument of f"
+    return Made(title, _rows(compared, options, published), remarks=_chosen(compared))
+
+
+def figure_1(runs: Campaign, options: Options) -> Made:
+    """Accuracy over the degree, with LIF."""
+    compared = _outcomes(runs, options, _ablated(options), (arms.LIF, *arms.DEGREES))
+    from lnm_jax.analysis import drawing
+
+    drawn = drawing.figure(3.0)
+    axes = drawn.subplots(1, max(1, len(compared)), squeeze=False)[0]
+    for axis, outcomes in zip(axes, compared, strict=False):
+        _draw_degrees(axis, outcomes, drawing)
+    return Made(
+        "Figure 1: degree of f",
+        _rows(compared, options),
+        drawn,
+        (
+            f"The paper's values are in its picture alone ({paper.FIGURE_1.where}).",
+            *_chosen(compared),
+        ),
+    )
+
+
+def _draw_degrees(axis, outcomes, drawing):
+    done = [outcome for outcome in outcomes if outcome.results]
+    for place, outcome in enumerate(done):
+        mean, deviation = statistics.moments(outcome.accuracies)
+        axis.errorbar(
+            place, mean, deviation, fmt="o", capsize=3,
+            color=drawing.LEARNED if place else drawing.REFERENCE,
+        )  # fmt: skip
+        axis.plot(
+            [place] * len(outcome.results), outcome.accuracies, "_", color=drawing.ACCENT, alpha=0.6
+        )
+    names = [outcome.arm.name.removeprefix("LNM, ") for outcome in done]
+    axis.set_xticks(range(len(done)), names, fontsize=8)
+    axis.set_ylabel("test accuracy, %", fontsize=8)
+    setting = outcomes[0].setting
+    axis.set_title(
+        f"{setting.data}, {setting.network}: mean ± standard deviation, each seed a line",
+        fontsize=8, loc="left",
+    )  # fmt: skip
+    drawing.plain(axis)
+
+
+def table_3(runs: Campaign, options: Options) -> Made:
+    """Energy by Eq. 17, from the rates of the trained runs."""
+    found = settings.images(options.scale, options.directory)
+    found += settings.events(options.scale, options.directory)[-1:]
+    compared = _outcomes(runs, options, found, (arms.LIF, arms.LNM))
+    return Made("Table 3: energy of an inference", costs.energies(compared, options.scale))
+
+
+def figure_2(runs: Campaign, options: Options) -> Made:
+    """Learned f of every layer, and what it resembles."""
+    found = settings.images(options.scale, options.directory)[-1:]
+    compared = _outcomes(runs, options._replace(seeds=1), found, (arms.LNM,))
+    rows, drawn = costs.learned(compared[0][0], options.scale)
+    return Made("Figure 2: what the layers have learned", rows, drawn)
+
+
+def overhead(runs: Campaign, options: Options) -> Made:
+    """Time of LNM over LIF, training and inference, in one process and in turn."""
+    found = settings.images(options.scale, options.directory)
+    pairs = [
+        (setting, [comparison.job_of(setting, arm, {}, 0, options.fields) for arm in both])
+        for setting in found
+        for both in [(arms.LIF, arms.LNM)]
+    ]
+    rows = [costs.overhead(setting, jobs, options.scale) for setting, jobs in pairs]
+    return Made("Section 5.4: run time of LNM over LIF", rows)
+
+
+TITLES = {
+    "table1": "Table 1: static images",
+    "table2": "Table 2: event recordings",
+    "interval": "Time between two pulses",
+    "identify": "Unknown neurons from their spikes",
+}
+COMMANDS = {
+    "table1": _accuracies(TITLES["table1"], settings.images, arms.FIVE),
+    "table2": _accuracies(TITLES["table2"], settings.events, arms.FIVE),
+    "table3": table_3,
+    "table5": table_5,
+    "figure1": figure_1,
+    "figure2": figure_2,
+    "overhead": overhead,
+    "interval": _accuracies(TITLES["interval"], settings.interval, arms.FIVE),
+    "identify": _accuracies(TITLES["identify"], settings.identify, arms.FIVE),
+}

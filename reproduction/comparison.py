@@ -1,0 +1,162 @@
+"""Several methods under one setting: each one's learning rate is chosen, then seeds are run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from reproduction import campaign, statistics
+from reproduction.arms import Arm
+from reproduction.campaign import Campaign, Job, Result
+from reproduction.settings import Setting
+
+FIRST_TUNING_SEED = 1000  # choices are made on seeds that are not reported
+RATE = "optimizer.learning_rate"
+
+
+class Outcome(NamedTuple):
+    """A method under a setting.
+
+    Attributes:
+      setting, arm: which.
+      timesteps: T.
+      chosen: fields that were chosen for it, and their values.
+      results: by seed, of the runs that could be finished.
+      failed: last lines of those that could not.
+    """
+
+    setting: Setting
+    arm: Arm
+    timesteps: int
+    chosen: dict
+    results: dict[int, Result]
+    failed: list[str]
+
+    @property
+    def accuracies(self) -> list[float]:
+        """Of the last epoch, %, by seed."""
+        return [result.accuracy for result in self.results.values()]
+
+
+def job_of(setting: Setting, arm: Arm, chosen: dict, seed: int, more: dict) -> Job:
+    """The run of an arm with the chosen fields."""
+    seeded = {"seed": seed} | dict.fromkeys(setting.seeded, seed)
+    return campaign.job(setting.experiment, setting.fields, arm.fields, chosen, seeded, more)
+
+
+def choose(
+    runs: Campaign, setting: Setting, arms: Sequence[Arm], seeds: Sequence[int], more: dict
+) -> dict[str, dict]:
+    """The fields under which each arm's mean accuracy of the last epoch was highest, by name.
+
+    First the weight learning rate, then, at that rate, what else the arm tries.
+    """
+    if not setting.rates or not seeds:
+        return {arm.name: {} for arm in arms}
+    first = {arm.name: {field: values[0] for field, values in arm.tries.items()} for arm in arms}
+    rates = {arm.name: [first[arm.name] | {RATE: rate} for rate in setting.rates] for arm in arms}
+    best = _best(runs, setting, arms, rates, seeds, more)
+    for arm in arms:
+        for field, values in arm.tries.items():
+            tried = {arm.name: [best[arm.name] | {field: value} for value in values]}
+            best |= _best(runs, setting, [arm], tried, seeds, more)
+    return best
+
+
+def _best(runs, setting, arms, candidates, seeds, more):
+    jobs = {
+        (arm.name, place, seed): job_of(setting, arm, fields, seed, more)
+        for arm in arms
+        for place, fields in enumerate(candidates[arm.name])
+        for seed in seeds
+    }
+    results = runs.run(jobs.values())
+
+    def mean(name, place):
+        found = [results.get(jobs[name, place, seed]) for seed in seeds]
+        # A candidate that can't be trained with a seed is no candidate.
+        return np.mean([result.accuracy if result else -np.inf for result in found])
+
+    return {
+        arm.name: max(
+            enumerate(candidates[arm.name]), key=lambda pair, n=arm.name: mean(n, pair[0])
+        )[1]
+        for arm in arms
+    }
+
+
+def compare(
+    runs: Campaign,
+    setting: Setting,
+    arms: Sequence[Arm],
+    *,
+    seeds: int,
+    tuning_seeds: int,
+    more: dict,
+) -> list[Outcome]:
+    """Chooses, then trains every arm with seeds 0 .. seeds - 1.
+
+    Args:
+      more: fields of every run, such as fewer epochs.
+    """
+    tuning = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + tuning_seeds)
+    chosen = choose(runs, setting, arms, tuning, more)
+    jobs = {
+        (arm.name, seed): job_of(setting, arm, chosen[arm.name], seed, more)
+        for seed in range(seeds)
+        for arm in arms
+    }
+    results = runs.run(jobs.values())
+    outcomes = []
+    for arm in arms:
+        mine = {seed: jobs[arm.name, seed] for seed in range(seeds)}
+        outcomes.append(
+            Outcome(
+                setting,
+                arm,
+                mine[0].config(runs.directory).timesteps,
+                chosen[arm.name],
+                {seed: results[job] for seed, job in mine.items() if job in results},
+                [runs.failed[job] for job in mine.values() if job in runs.failed],
+            )
+        )
+    return outcomes
+
+
+def rows(outcomes: Sequence[Outcome], scale: str, published) -> list[dict]:
+    """A row an outcome; differences are to the first one, over the seeds that both have.
+
+    Args:
+      published: (outcome) -> the paper's number as text, "" without one.
+    """
+    base, table = outcomes[0], []
+    for outcome in outcomes:
+        done = list(outcome.results.values())
+        both = [seed for seed in outcome.results if seed in base.results]
+        row = {
+            "data": outcome.setting.data,
+            "network": outcome.setting.network,
+            "method": outcome.arm.name,
+            "chosen": ", ".join(f"{k.split('.')[-1]} {v}" for k, v in outcome.chosen.items()),
+            "seeds": len(done),
+            "accuracy, %": statistics.spread(outcome.accuracies) if done else "failed",
+            "best epoch, %": statistics.spread([r.best for r in done]) if done else "",
+            f"minus {base.arm.name}": "",
+            "published, %": published(outcome),
+            "epochs": done[0].epochs if done else "",
+            "T": outcome.timesteps,
+            "scale": scale,
+            "device": done[0].device if done else "",
+            "note": "; ".join(filter(None, [outcome.setting.note, *outcome.failed])),
+        }
+        if outcome is not base and both:
+            row[f"minus {base.arm.name}"] = str(
+                statistics.paired(
+                    [outcome.results[seed].accuracy for seed in both],
+                    [base.results[seed].accuracy for seed in both],
+                )
+            )
+        table.append(row)
+    return table

@@ -1,0 +1,148 @@
+"""What the methods are trained on at each scale: data, network, epochs, learning rates."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+SCALES = ("smoke", "small", "paper")
+
+
+class Setting(NamedTuple):
+    """Data and a network.
+
+    Attributes:
+      data, network: in words, for the tables.
+      experiment: module in configs/ that it starts from.
+      fields: dotted fields that differ from it.
+      rates: weight learning rates, of which each arm gets its best; empty for the experiment's.
+      seeded: fields that are set to the run's seed.
+      stands_for: data set, network and T of the paper whose numbers are printed beside, or None.
+      note: what a reader must know.
+    """
+
+    data: str
+    network: str
+    experiment: str
+    fields: dict
+    rates: tuple[float, ...] = ()
+    seeded: tuple[str, ...] = ()
+    stands_for: tuple[str, str, int] | None = None
+    note: str = ""
+
+    def at(self, fields: dict) -> Setting:
+        """The setting with other fields."""
+        return self._replace(fields=self.fields | fields)
+
+
+CIFAR10, CIFAR100, DVS_NAME, IMAGENET = "CIFAR-10", "CIFAR-100", "CIFAR-10 DVS", "ImageNet"
+DIGITS = Setting(
+    "digits",
+    "small ResNet",
+    "digits",
+    {"epochs": 20},
+    rates=(0.02, 0.05, 0.1),
+    stands_for=(CIFAR10, "ResNet-19", 4),
+)
+NARROW = {"model.stem": 16, "model.widths": (16, 32, 64)}
+DVS = Setting(
+    "digits, simulated events",
+    "small VGGSNN",
+    "digits_dvs",
+    {"epochs": 20},
+    rates=(0.02, 0.05, 0.1),
+    stands_for=(DVS_NAME, "VGGSNN", 10),
+    note="simulated in place of CIFAR10-DVS",
+)
+SMALL_RESNET = {"model.name": "resnet_small", "model.stem": 8, "model.widths": (16, 32)}
+INTERVAL = Setting(
+    "interval", "MLP 16-64-64-6", "interval", {}, rates=(0.1, 0.3, 1.0), seeded=("data.seed",)
+)
+
+
+def images(scale: str, directory: str | None) -> list[Setting]:
+    """Static images, for Table 1 and what belongs to it."""
+    if scale == "smoke":
+        return [DIGITS]
+    if scale == "small":
+        narrow = _cifar10(directory).at({**NARROW, "epochs": 3})
+        return [narrow._replace(network="ResNet-19, width 16", note="16 instead of 128 channels")]
+    imagenet = Setting(
+        IMAGENET, "ResNet-34", "imagenet_resnet34", {}, stands_for=(IMAGENET, "ResNet-34", 4)
+    )
+    cifar = [
+        setting.at({"timesteps": timesteps})._replace(
+            stands_for=(setting.stands_for[0], "ResNet-19", timesteps)
+        )
+        for setting in (_cifar10(directory), cifar100(directory))
+        for timesteps in (2, 4)
+    ]
+    return [*cifar, imagenet.at({"data.directory": directory})]
+
+
+def cifar100(directory: str | None) -> Setting:
+    """CIFAR-100 at T = 4, as Table 5 and Figure 1 have it."""
+    fields = {"data.directory": directory, "timesteps": 4}
+    return Setting(
+        CIFAR100, "ResNet-19", "cifar100_resnet19", fields, stands_for=(CIFAR100, "ResNet-19", 4)
+    )
+
+
+def events(scale: str, directory: str | None) -> list[Setting]:
+    """Event recordings, for Table 2."""
+    if scale == "paper":
+        return [
+            Setting(
+                DVS_NAME, network, experiment, {"data.directory": directory},
+                stands_for=(DVS_NAME, network, 10),
+            )
+            for network, experiment in (
+                ("VGGSNN", "cifar10dvs_vggsnn"), ("ResNet-19", "cifar10dvs_resnet19"),
+            )
+        ]  # fmt: skip
+    found = [DVS.at({"epochs": 3}) if scale == "smoke" else DVS]
+    if scale == "small" and directory and os.path.isdir(os.path.join(directory, "CIFAR10DVS")):
+        recorded = {"data.name": "cifar10dvs", "data.directory": directory, "data.image_size": 32}
+        found.append(
+            DVS.at(recorded)._replace(data="CIFAR10DVS/", note="its README.txt says of what")
+        )
+    resnets = [
+        setting.at(SMALL_RESNET)._replace(
+            network="small ResNet", stands_for=(DVS_NAME, "ResNet-19", 10)
+        )
+        for setting in found
+    ]
+    return [setting for pair in zip(found, resnets, strict=True) for setting in pair]
+
+
+def interval(scale: str, directory: str | None) -> list[Setting]:
+    """The time between two pulses."""
+    return [INTERVAL.at({"epochs": 2, "data.examples": 600}) if scale == "smoke" else INTERVAL]
+
+
+def identify(scale: str, directory: str | None) -> list[Setting]:
+    """Unknown neurons from their spikes; a LIF layer is the control."""
+    epochs = 4 if scale == "smoke" else 200
+    return [
+        Setting(
+            f"identify, {teacher.upper()}",
+            "one layer",
+            "identify",
+            {"data.teacher": teacher, "epochs": epochs},
+            rates=(0.003, 0.01, 0.03),
+            seeded=("data.seed",),
+            note="accuracy is F1 of the spikes",
+        )
+        for teacher in ("qif", "eif", "lif")
+    ]
+
+
+def _cifar10(directory: str | None) -> Setting:
+    """From a tree of images if there is one, else as TensorFlow Datasets prepares it."""
+    fields = {"data.directory": directory}
+    if directory and os.path.isdir(os.path.join(directory, "train")):
+        fields["data.name"] = "folder"
+    return Setting(
+        "CIFAR-10 (folder of images)" if "data.name" in fields else CIFAR10,
+        "ResNet-19", "cifar10_resnet19", fields, stands_for=(CIFAR10, "ResNet-19", 2),
+    )  # fmt: skip

@@ -1,0 +1,294 @@
+"""The reproduction command: what it chooses, runs once, compares and prints."""
+
+import csv
+import json
+import math
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import reproduce
+from lnm_jax.errors import ConfigError
+from reproduction import arms, campaign, commands, comparison, settings, statistics, writing
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+# Small enough for a test, on every command's data.
+QUICK = ["--epochs=1", "--seeds=1", "--tuning-seeds=0"]
+TINY = ["--set=model.widths=(4,)", "--set=data.batch_size=480", "--set=timesteps=2"]
+DIGITS = [*QUICK, *TINY, "--set=model.blocks=(1,)", "--set=model.stem=4"]
+
+
+def rows_of(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """One folder of runs, so that each is trained once for all tests."""
+    return tmp_path_factory.mktemp("runs")
+
+
+def test_table_1_prints_published_beside_measured_and_repeats_nothing(runs, capsys):
+    command = ["table1", f"--directory={runs}", "--rows=LIF,degree 3", *DIGITS]
+    assert reproduce.main(command) == 0
+    rows = rows_of(runs / "table1-smoke.csv")
+    assert [row["method"] for row in rows] == ["LIF", "LIF, best decay", "PLIF", "LNM, degree 3"]
+    assert rows[0]["published, %"] == "96.20 ± 0.20 % (CIFAR-10, ResNet-19, T = 4)"
+    assert rows[3]["published, %"] == "97.01 ± 0.04 % (CIFAR-10, ResNet-19, T = 4)"
+    for row in rows:
+        assert (row["data"], row["scale"], row["epochs"], row["T"]) == ("digits", "smoke", "1", "2")
+        assert 0 < float(row["accuracy, %"]) < 100
+        assert "cpu" in row["device"]
+    measured = [float(row["accuracy, %"]) for row in rows]
+    difference = float(rows[3]["minus LIF"])
+    assert difference == pytest.approx(measured[3] - measured[0], abs=0.02)
+    text = capsys.readouterr().out
+    assert "0 of 3 runs are there, 3 to go" in text  # LIF at its first decay is LIF
+    assert (runs / "table1-smoke.md").read_text() in text
+    stamps = {path: path.stat().st_mtime_ns for path in runs.rglob("summary.json")}
+    assert len(stamps) == 3
+    assert reproduce.main(command) == 0
+    assert "to go" not in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in runs.rglob("summary.json")} == stamps
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "figure"),
+    [
+        ("table3", [*DIGITS, "--rows=digits, small"], False),
+        ("table5", DIGITS, False),
+        ("figure1", [*DIGITS, "--rows=degree 1"], True),
+        ("figure2", DIGITS, True),
+        ("overhead", DIGITS, False),
+        ("interval", [*QUICK, "--set=data.examples=100", "--set=model.widths=(4,)"], False),
+        ("identify", [*QUICK, "--set=data.examples=50", "--rows=QIF"], False),
+    ],
+)
+def test_every_command_makes_its_table(name, more, figure, runs, capsys):
+    if name == "table3":
+        more = [*DIGITS, "--rows=digits small ResNet"]
+    assert reproduce.main([name, f"--directory={runs}", *more]) == 0
+    rows = rows_of(runs / f"{name}-smoke.csv")
+    assert rows
+    assert "| --- |" in capsys.readouterr().out
+    assert (runs / f"{name}-smoke.png").exists() == figure
+    if name == "table3":
+        assert rows[1]["MACs a neuron"] == "3"
+        assert "0.570 mJ, overhead 4.20 %" not in rows[0]["published"]
+    if name == "table5":
+        assert {row["published, %"].split(" %")[0] for row in rows} == {
+            "80.52 ± 0.08",
+            "80.61 ± 0.09",
+            "80.70 ± 0.14",
+        }
+    if name == "figure2":
+        assert [row["#"] for row in rows] == [str(n) for n in range(1, len(rows) + 1)]
+        assert rows[0]["published (ResNet-34, by eye)"] == "cubic"
+    if name == "overhead":
+        assert rows[0]["published, training"] == "42 %"
+        ratio = float(rows[0]["LNM step, ms"]) / float(rows[0]["LIF step, ms"])
+        assert float(rows[0]["training overhead, %"]) == pytest.approx(
+            100 * (ratio - 1), abs=0.2 * ratio * 100 / float(rows[0]["LIF step, ms"])
+        )
+
+
+def test_events_are_trained_in_their_smoke_form(runs):
+    """The cache of simulated digits is the user's; other tests make it too."""
+    command = ["table2", f"--directory={runs}", *QUICK, "--rows=VGGSNN LIF"]
+    more = ["--set=model.widths=((2,),)", "--set=timesteps=2", "--set=data.batch_size=480"]
+    assert reproduce.main([*command, *more]) == 0
+    rows = rows_of(runs / "table2-smoke.csv")
+    assert rows[0]["published, %"] == "75.10 ± 1.31 % (CIFAR-10 DVS, VGGSNN, T = 10)"
+    assert "simulated" in rows[0]["note"]
+
+
+# --- Choosing -------------------------------------------------------------------------------
+
+
+class Pretended(campaign.Campaign):
+    """A campaign whose accuracies are a function of the job's fields; it counts what it ran."""
+
+    def __init__(self, accuracy):
+        super().__init__("nowhere", say=lambda line: None)
+        self.accuracy, self.ran = accuracy, []
+
+    def run(self, wanted):
+        found = {}
+        for job in dict.fromkeys(wanted):
+            fields = dict(job.fields)
+            self.ran.append(fields)
+            value = self.accuracy(fields)
+            if value is None:
+                self.failed[job] = "exit 3: not finite"
+            else:
+                found[job] = campaign.Result("d", value, value, 1, 1.0, "1 cpu")
+        return found
+
+
+def test_each_method_gets_its_own_best_rate_and_then_its_decay():
+    best = {"lif": 0.1, "plif": 0.02}
+
+    def accuracy(fields):
+        off = abs(fields["optimizer.learning_rate"] - best[fields["neuron.kind"]])
+        decay = 0 if fields["neuron.kind"] == "plif" else fields.get("neuron.decay", 0.25)
+        return 90 - 10 * off + decay + (fields["seed"] < 1000) * 5
+
+    runs = Pretended(accuracy)
+    outcomes = comparison.compare(
+        runs,
+        settings.DIGITS,
+        (arms.LIF, arms.BEST_LIF, arms.PLIF),
+        seeds=2,
+        tuning_seeds=1,
+        more={},
+    )
+    assert [outcome.chosen for outcome in outcomes] == [
+        {"optimizer.learning_rate": 0.1},
+        {"optimizer.learning_rate": 0.1, "neuron.decay": 1.0},
+        {"optimizer.learning_rate": 0.02},
+    ]
+    tuned = [fields for fields in runs.ran if fields["seed"] >= 1000]
+    reported = [fields for fields in runs.ran if fields["seed"] < 1000]
+    assert {fields["seed"] for fields in tuned} == {1000}
+    assert {fields["seed"] for fields in reported} == {0, 1}
+    assert all(fields["optimizer.learning_rate"] in (0.1, 0.02) for fields in reported)
+
+
+def test_a_value_that_cannot_be_trained_is_not_chosen_and_a_failed_run_is_shown():
+    def accuracy(fields):
+        fails = fields["optimizer.learning_rate"] == 0.1 or fields["seed"] == 1
+        return None if fails else 50.0
+
+    runs = Pretended(accuracy)
+    outcomes = comparison.compare(
+        runs, settings.DIGITS, (arms.LIF, arms.PLIF), seeds=2, tuning_seeds=1, more={}
+    )
+    assert outcomes[0].chosen != {"optimizer.learning_rate": 0.1}
+    rows = comparison.rows(outcomes, "smoke", lambda outcome: "")
+    assert rows[0]["seeds"] == 1
+    assert "exit 3: not finite" in rows[0]["note"]
+
+
+# --- Runs -----------------------------------------------------------------------------------
+
+
+def test_a_run_that_fails_is_reported_with_its_last_line(tmp_path):
+    runs = campaign.Campaign(str(tmp_path), say=lambda line: None)
+    bad = campaign.job("digits", {"neuron.decay": 2.0, "epochs": 1})
+    good = campaign.job("digits", {"epochs": 1})
+    assert runs.run([bad]) == {}
+    assert "exit 2: train.py: config.neuron.decay must be between 0 and 1" in runs.failed[bad]
+    assert good not in runs.failed
+
+
+def test_stopping_saves_what_runs_and_the_same_command_goes_on(tmp_path):
+    command = [
+        sys.executable, "reproduce.py", "table1", f"--directory={tmp_path}", *DIGITS,
+        "--epochs=3000", "--rows=LIF",
+    ]  # fmt: skip
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.rglob("metrics.jsonl")) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 75
+    directory = next(path.parent for path in tmp_path.rglob("metrics.jsonl"))
+    assert any((directory / "checkpoints").iterdir())
+    assert not (directory / "summary.json").exists()
+    assert not pathlib.Path(f"{directory}.log").read_text().count("Traceback")
+
+
+def test_jobs_share_cores_and_cards(monkeypatch):
+    monkeypatch.setattr(campaign, "graphics_cards", lambda: 2)
+    assert campaign.devices_of(0, 1) == {}
+    found = [campaign.devices_of(slot, 3)["CUDA_VISIBLE_DEVICES"] for slot in range(3)]
+    assert found == ["0", "1", "0"]
+    monkeypatch.setattr(campaign, "graphics_cards", lambda: 0)
+    assert campaign.devices_of(1, 2) == {}
+
+
+# --- Statistics and words -------------------------------------------------------------------
+
+
+def test_a_paired_difference_is_that_of_scipy_and_says_what_is_clear():
+    from scipy import stats
+
+    ours, theirs = [90.0, 91.5, 92.0, 93.0], [89.0, 90.0, 92.5, 91.0]
+    found = statistics.paired(ours, theirs)
+    assert found.mean == pytest.approx(1.0)
+    assert found.p == pytest.approx(stats.ttest_rel(ours, theirs).pvalue)
+    assert found.error == pytest.approx(np.std([1, 1.5, -0.5, 2], ddof=1) / 2)
+    assert found.clear
+    assert str(found).startswith("+1.00 ± 0.54, p 0.16 (larger than its error)")
+    assert not statistics.paired([1.0, 2.0], [2.0, 1.0]).clear
+    alone = statistics.paired([1.0], [2.0])
+    assert math.isnan(alone.error)
+    assert str(alone) == "-1.00"
+    with pytest.raises(ValueError, match="2 and 1 seeds cannot be paired"):
+        statistics.paired([1.0, 2.0], [1.0])
+
+
+def test_a_table_leaves_empty_columns_out_and_keeps_all_in_csv(tmp_path):
+    made = commands.Made("Title", [{"a": 1, "b": ""}, {"a": "x|y", "b": ""}], None, ("A remark.",))
+    text = writing.markdown(made, "python reproduce.py x")
+    assert text.splitlines()[:6] == ["## Title", "", "| a |", "| --- |", "| 1 |", "| x\\|y |"]
+    assert "A remark." in text
+    assert "`python reproduce.py x`" in text
+    assert len(writing.write(made, "c", str(tmp_path / "t"))) == 2
+    assert rows_of(tmp_path / "t.csv")[1] == {"a": "x|y", "b": ""}
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        writing.write(made, "c", str(tmp_path / "file" / "t"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rows=nothing of this"], "--rows nothing of this: no such data, network or method"),
+        (["--set=epochs"], "--set epochs: must be FIELD=VALUE"),
+        (["--set=neuron.kin=lif"], "neuron.kin"),
+        (["--seeds=0"], "--seeds must be at least 1"),
+    ],
+)
+def test_bad_arguments_are_one_line(arguments, message, tmp_path, capsys):
+    assert reproduce.main(["table1", f"--directory={tmp_path}", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
+def test_paper_scale_is_table_4_without_tuning(tmp_path):
+    found = settings.images("paper", "D") + settings.events("paper", "D")
+    assert [(setting.stands_for, setting.experiment) for setting in found] == [
+        (("CIFAR-10", "ResNet-19", 2), "cifar10_resnet19"),
+        (("CIFAR-10", "ResNet-19", 4), "cifar10_resnet19"),
+        (("CIFAR-100", "ResNet-19", 2), "cifar100_resnet19"),
+        (("CIFAR-100", "ResNet-19", 4), "cifar100_resnet19"),
+        (("ImageNet", "ResNet-34", 4), "imagenet_resnet34"),
+        (("CIFAR-10 DVS", "VGGSNN", 10), "cifar10dvs_vggsnn"),
+        (("CIFAR-10 DVS", "ResNet-19", 10), "cifar10dvs_resnet19"),
+    ]
+    for setting in found:
+        config = comparison.job_of(setting, arms.LNM, {}, 0, {}).config(str(tmp_path))
+        assert config.timesteps == setting.stands_for[2]
+        own = {**setting.fields, **arms.LNM.fields}
+        assert set(own) <= {"data.directory", "timesteps", "neuron.kind", "neuron.degree"}
+        assert not setting.rates
+
+
+def test_a_job_is_the_command_that_a_user_would_type():
+    found = campaign.job("digits", {"epochs": 3, "data.directory": None}, {"epochs": 5})
+    line = found.command("runs")
+    assert line[1:4] == ["train.py", "--config=configs/digits.py", "--config.epochs=5"]
+    assert not any("data.directory" in part for part in line)
+    config = found.config("runs")
+    assert (config.epochs, config.directory) == (5, "runs")
+    assert json.dumps(config.to_dict())
+    assert os.path.exists(ROOT / "train.py")
