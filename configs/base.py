@@ -67,6 +67,8 @@ def get_config() -> ConfigDict:
     # average, max; resnets: over space before the head, vggsnn: between its groups
     config.model.pooling = config_dict.placeholder(str)
     config.model.shortcut = config_dict.placeholder(str)  # resnets: projection, padding
+    config.model.side_heads = config_dict.placeholder(tuple)  # resnets: blocks with one, from 1
+    config.model.side_features = config_dict.placeholder(int)  # resnets: channels of side heads
     config.model.head = config_dict.placeholder(int)  # spiking dense layer, 0 for none
     # of what to keep only the input for the backward pass: none, block, stage
     config.model.remat = "none"
@@ -74,14 +76,19 @@ def get_config() -> ConfigDict:
     config.model.initialisation = "he_fan_out"
     config.model.momentum = 0.9  # share of BatchNorm's running statistics kept per step
     config.model.epsilon = 1e-5  # added to BatchNorm's variance
+    config.model.norm = "batch"  # after convolutions: batch, tebn (a learned scale a timestep)
     config.model.tdbn = 0.0  # BatchNorm scales start at this threshold (Zheng et al. 2021); 0: 1
 
     config.loss = ConfigDict()
     # cross_entropy of the mean logits, tet (of every timestep), last_step (LTS: of the last one),
-    # spike_trains, to learn from recorded spikes
+    # im_loss, surrogate_module (with model.side_heads), spike_trains (of recorded spikes)
     config.loss.name = "cross_entropy"
     config.loss.tet_weight = 1e-3  # tet: lambda, share of the term that draws logits to a mean
     config.loss.tet_mean = 1.0  # tet: that mean
+    config.loss.im_weight = 5e-3  # im_loss: of the term that centres the blocks' currents
+    config.loss.side_weight = 0.5  # surrogate_module: of the side heads' cross-entropy
+    config.loss.distillation = 0.9  # surrogate_module: share of the divergences
+    config.loss.temperature = 3.0  # surrogate_module: of the divergences
     config.loss.sharpness = 0.05  # spike_trains: units of the potential that one logit is
 
     config.data = ConfigDict()

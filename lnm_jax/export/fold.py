@@ -21,10 +21,12 @@ def fold_batch_norm(model: nn.Module, variables: dict) -> tuple[nn.Module, dict]
       variables: {"params", "batch_stats"} as trained.
     Returns: (model, variables), the model with folded=True and variables without batch_stats.
       A fitted surrogate window, which acts in training alone, is left out with its statistics.
-    Raises: ValueError if the model is folded already.
+    Raises: ValueError if the model is folded already, or has a scale of each timestep (TEBN).
     """
     if model.folded:
         raise ValueError("the model's BatchNorm is folded already")
+    if model.norm == "tebn":
+        raise ValueError("TEBN has a scale of each timestep, which one convolution cannot hold")
 
     def fold(params, statistics):
         if set(params) == {"conv", "norm"}:

@@ -134,6 +134,10 @@ INITIALISATIONS = {
 }
 
 
+# After a convolution: BatchNorm over time and batch, or that with a learned scale a timestep.
+NORMS = ("batch", "tebn")
+
+
 class ConvNorm(nn.Module):
     """Convolution without bias, then BatchNorm, on (N, H, W, C); N is T*B or B.
 
@@ -148,6 +152,9 @@ class ConvNorm(nn.Module):
       epsilon: added to the variance.
       axis_name: name of the device axis to average statistics over, or None.
       gamma: initial BatchNorm scale; tdBN starts at alpha * threshold (Zheng et al. 2021).
+      norm: a name in `NORMS`. "tebn" multiplies BatchNorm's result, its bias included, by a
+        learned scale of each timestep, which starts at 1 (Duan et al. 2022); N is T*B then.
+      timesteps: T, for "tebn".
       folded: a convolution with bias and no BatchNorm, for `export.fold_batch_norm`.
       initialisation: of the kernel, a name in `INITIALISATIONS`.
       dtype: of the computation and the result.
@@ -160,6 +167,8 @@ class ConvNorm(nn.Module):
     epsilon: float = 1e-5
     axis_name: str | None = None
     gamma: float = 1.0
+    norm: str = "batch"
+    timesteps: int = 1
     folded: bool = False
     initialisation: str = "he_fan_out"
     dtype: Any = jnp.float32
@@ -181,7 +190,7 @@ class ConvNorm(nn.Module):
         )(x)
         if self.folded:
             return x
-        return nn.BatchNorm(
+        x = nn.BatchNorm(
             use_running_average=not train,
             momentum=self.momentum,
             epsilon=self.epsilon,
@@ -190,3 +199,8 @@ class ConvNorm(nn.Module):
             dtype=self.dtype,
             name="norm",
         )(x)
+        if self.norm == "batch":
+            return x
+        scale = self.param("timestep_scale", nn.initializers.ones, (self.timesteps,))
+        each = x.reshape(self.timesteps, -1, *x.shape[1:])
+        return (each * scale.reshape(-1, *[1] * (each.ndim - 1)).astype(x.dtype)).reshape(x.shape)

@@ -68,11 +68,17 @@ def build(
         if key not in getattr(preset, "func", preset).__dataclass_fields__:
             raise ValueError(f"model.{key} is not a field of {name}; leave it unset")
     model = preset(neuron=neuron, num_classes=num_classes, timesteps=timesteps, **given)
-    if isinstance(model, SpikingResNet) and len(model.widths) != len(model.blocks):
-        raise ValueError(
-            f"model.blocks must have one entry for each of model.widths {model.widths}, "
-            f"got {model.blocks}"
-        )
+    if isinstance(model, SpikingResNet):
+        if len(model.widths) != len(model.blocks):
+            raise ValueError(
+                f"model.blocks must have one entry for each of model.widths {model.widths}, "
+                f"got {model.blocks}"
+            )
+        if not set(model.side_heads) <= set(range(1, sum(model.blocks) + 1)):
+            raise ValueError(
+                f"model.side_heads must be numbers of the {sum(model.blocks)} blocks, from 1, "
+                f"got {model.side_heads}"
+            )
     return model
 
 

@@ -38,6 +38,7 @@ class SpikingNetwork(nn.Module):
       tdbn: 0 starts BatchNorm's scales at 1. Above 0 they start at tdbn times the alpha of
         Zheng et al. (2021): tdbn is the threshold, alpha 1, and 1/sqrt(2) for the two
         branches that a block adds.
+      norm: after every convolution, see `ConvNorm`; with "tebn", T is a part of the network.
       initialisation: of every convolution's kernel, see `layers.INITIALISATIONS`.
       remat: "block" and "stage" keep nothing but the inputs of each block, or of each stage,
         for the backward pass, which computes them again: less memory, more time. A block is a
@@ -59,6 +60,7 @@ class SpikingNetwork(nn.Module):
     momentum: float = 0.9
     epsilon: float = 1e-5
     tdbn: float = 0.0
+    norm: str = "batch"
     initialisation: str = "he_fan_out"
     remat: str = "none"
     readout: str = "mean"
@@ -79,6 +81,8 @@ class SpikingNetwork(nn.Module):
             epsilon=self.epsilon,
             axis_name=self.axis_name,
             gamma=self.gamma(summed=False),
+            norm=self.norm,
+            timesteps=self.timesteps,
             folded=self.folded,
             initialisation=self.initialisation,
             dtype=self.dtype,
@@ -102,6 +106,8 @@ class SpikingNetwork(nn.Module):
         The same image at every timestep gives the same current, and BatchNorm's statistics
         over T equal copies are those of one: images are convolved once.
         """
+        if x.ndim == 4 and self.norm == "tebn":  # the currents differ, and so do their statistics
+            x = jnp.broadcast_to(x, (self.timesteps, *x.shape))
         if x.ndim == 4:
             currents = layer(x, train=train)
             return jnp.broadcast_to(currents, (self.timesteps, *currents.shape))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from lnm_jax.layers import fold_time, unfold_time
 from lnm_jax.models.network import SpikingNetwork
+from lnm_jax.models.side_head import SideHead
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -55,7 +56,11 @@ class BasicBlock(nn.Module):
         x = self.conv_norm(self.features, 3, self.stride, name="conv_1")(x, train=train)
         x = self.spiking(name="spike_1")(unfold_time(x, timesteps), train=train)
         x = summed(self.features, 3, 1, name="conv_2")(fold_time(x), train=train)
-        x = unfold_time(x + shortcut, timesteps)
+        x = x + shortcut
+        # For losses on what a block's neurons receive; a step that does not ask pays nothing.
+        if self.is_mutable_collection("currents"):
+            self.sow("currents", "mean", x.mean(dtype=jnp.float32), reduce_fn=lambda _, new: new)
+        x = unfold_time(x, timesteps)
         return self.spiking(name="spike_2")(x, train=train)
 
 
@@ -71,6 +76,9 @@ class SpikingResNet(SpikingNetwork):
       shortcut: of blocks that change the shape, a name in `SHORTCUTS`.
       pooling: over space before the head: "average" or "max".
       head: features of the spiking dense layer before the classifier, 0 for none.
+      side_heads: numbers of blocks, from 1 through all stages, that have a `SideHead` in
+        training; its logits are sown as "side_logits".
+      side_features: of the side heads.
     """
 
     stem: int = 64
@@ -82,6 +90,8 @@ class SpikingResNet(SpikingNetwork):
     shortcut: str = "projection"
     pooling: str = "average"
     head: int = 0
+    side_heads: tuple[int, ...] = ()
+    side_features: int = 256
 
     @nn.compact
     def __call__(
@@ -112,10 +122,38 @@ class SpikingResNet(SpikingNetwork):
                 )
                 for block in range(1, count + 1)
             ]
-            x = self.through([[block] for block in stage], run, x)
+            for piece, side in self._pieces(stage, sum(self.blocks[: number - 1])):
+                x = self.through([[block] for block in piece], run, x)
+                if side and (train or self.is_initializing()):
+                    self._look(x, side, train)
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         x = x.mean((2, 3)) if self.pooling == "average" else x.max((2, 3))
         if self.head:
             x = nn.Dense(self.head, dtype=self.dtype, name="head")(x)
             x = spiking(name="head_spike")(x, train=train)
         return self.classify(x)
+
+    def _pieces(self, stage, before):
+        """The blocks of a stage up to each side head, with the number of its block or None."""
+        piece = []
+        for number, block in enumerate(stage, before + 1):
+            piece.append(block)
+            if number in self.side_heads:
+                yield piece, number
+                piece = []
+        if piece:
+            yield piece, None
+
+    def _look(self, spikes, number, train):
+        """Sows the logits of the side head after that block."""
+        head = SideHead(
+            self.num_classes,
+            self.side_features,
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+            axis_name=self.axis_name,
+            dtype=self.dtype,
+            name=f"side_head_{number}",
+        )
+        logits = head(spikes.mean(0), train=train)
+        self.sow("side_logits", f"block_{number}", logits, reduce_fn=lambda _, new: new)

@@ -8,7 +8,7 @@ import json
 
 from lnm_jax import data, models, neurons
 from lnm_jax.errors import ConfigError
-from lnm_jax.layers import INITIALISATIONS
+from lnm_jax.layers import INITIALISATIONS, NORMS
 from lnm_jax.layers.spiking import SHARING
 from lnm_jax.neurons import checks
 from lnm_jax.training import losses, optimizer, parallel
@@ -63,6 +63,11 @@ def _stages(field, values):
             checks.whole(field, value, least=1)
 
 
+def _numbers(field, values):
+    for value in values:
+        checks.whole(field, value, least=1)
+
+
 _count = functools.partial(checks.whole, least=1)
 _from_zero = functools.partial(checks.whole, least=0)
 _not_negative = functools.partial(checks.at_least, least=0)
@@ -96,15 +101,22 @@ RULES = {
     "model.blocks": _optional(_stages),
     "model.pooling": _optional(functools.partial(checks.one_of, names=("average", "max"))),
     "model.head": _optional(_from_zero),
+    "model.side_heads": _optional(_numbers),
+    "model.side_features": _optional(_count),
     "model.shortcut": _optional(functools.partial(checks.one_of, names=models.SHORTCUTS)),
     "model.initialisation": functools.partial(checks.one_of, names=INITIALISATIONS),
     "model.remat": functools.partial(checks.one_of, names=models.REMAT),
     "model.momentum": _share,
     "model.epsilon": checks.positive,
+    "model.norm": functools.partial(checks.one_of, names=NORMS),
     "model.tdbn": _not_negative,
     "loss.name": functools.partial(checks.one_of, names=losses.LOSSES),
     "loss.tet_weight": _share,
     "loss.tet_mean": _finite,
+    "loss.im_weight": _not_negative,
+    "loss.side_weight": _not_negative,
+    "loss.distillation": _share,
+    "loss.temperature": checks.positive,
     "loss.sharpness": checks.positive,
     "data.name": functools.partial(checks.one_of, names=data.DATASETS),
     "data.directory": _optional(_text),

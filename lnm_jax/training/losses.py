@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from flax.traverse_util import flatten_dict
+
+from lnm_jax.errors import ConfigError
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
@@ -22,11 +25,21 @@ class Loss(NamedTuple):
       score: (outputs, labels) -> (hits, possible), (B,) each; accuracy is the sum of the one over
         the sum of the other.
       readout: of the model's outputs that it takes, see `models.READOUTS`.
+      collections: Flax collections that the model sows for `training`.
+      training: (outputs, labels, sown) -> (B,) nats, minimised in place of `value` if given.
     """
 
     value: Callable
     score: Callable
     readout: str = "mean"
+    collections: tuple[str, ...] = ()
+    training: Callable | None = None
+
+    def minimised(self, outputs, labels, sown) -> Float[Array, "B"]:
+        """What training minimises. Args: sown, the collections asked for."""
+        if self.training is None:
+            return self.value(outputs, labels)
+        return self.training(outputs, labels, sown)
 
 
 def cross_entropy(
@@ -126,10 +139,103 @@ def _spike_trains(config) -> Loss:
     return Loss(value, functools.partial(f1, threshold=threshold))
 
 
+def im_loss(
+    values: Float[Array, "B"], currents: list, *, weight: float, target: float
+) -> Float[Array, "B"]:
+    """Adds IM-Loss as released (Guo et al. 2022): currents of the blocks are drawn to a target.
+
+    values + weight mean_blocks (mean current - target)**2, without the first and last block.
+
+    Args:
+      currents: mean current that each block's last neurons receive, in the order they run.
+      weight: 0.005 in the authors' code; 2 in a note on the paper.
+      target: 0.5 / T in the authors' code, the threshold in the paper.
+    Raises: ConfigError for fewer than three blocks.
+    """
+    if len(currents) < 3:
+        raise ConfigError(
+            f"config.loss.name im_loss needs a ResNet of at least 3 blocks, got {len(currents)}"
+        )
+    inner = jnp.stack(currents[1:-1])
+    return values + weight * ((inner - target) ** 2).mean()
+
+
+def surrogate_module(
+    logits: Float[Array, "B K"],
+    labels: Int[Array, "B"],
+    side: list,
+    *,
+    smoothing: float,
+    weight: float,
+    distillation: float,
+    temperature: float,
+) -> Float[Array, "B"]:
+    """Surrogate module learning (Deng et al. 2023): side heads learn with and from the network.
+
+    With N side heads, a = weight and l = distillation, per example
+    (1 - l) (CE_0 + a sum_i CE_i) / (1 + N a)
+    + l / (2 N) sum_i [KL(sg(p_0) || p_i) + KL(sg(p_i) || p_0)], p = softmax(logits / temperature).
+
+    Args:
+      side: logits (B, K) of each side head.
+    Raises: ConfigError without a side head.
+    """
+    if not side:
+        raise ConfigError("config.loss.name surrogate_module needs config.model.side_heads")
+    count = len(side)
+    hard = functools.partial(cross_entropy, labels=labels, smoothing=smoothing)
+    values = hard(logits) + weight * sum(hard(x) for x in side)
+    log_p = [jax.nn.log_softmax(x / temperature) for x in (logits, *side)]
+
+    def divergence(log_target, log_q):
+        log_target = jax.lax.stop_gradient(log_target)
+        return (jnp.exp(log_target) * (log_target - log_q)).sum(-1)
+
+    both = sum(divergence(log_p[0], other) + divergence(other, log_p[0]) for other in log_p[1:])
+    soft = distillation / (2 * count) * both
+    return (1 - distillation) * values / (1 + count * weight) + soft
+
+
+def _im_loss(config) -> Loss:
+    plain, fields = _cross_entropy(config), config.loss
+
+    def training(logits, labels, sown):
+        # In the order of the blocks: their names sort as they run, up to nine a stage.
+        blocks = [leaf for _, leaf in sorted(flatten_dict(sown.get("currents", {})).items())]
+        return im_loss(
+            plain.value(logits, labels),
+            blocks,
+            weight=fields.im_weight,
+            target=0.5 / config.timesteps,
+        )
+
+    return plain._replace(collections=("currents",), training=training)
+
+
+def _surrogate_module(config) -> Loss:
+    plain, fields = _cross_entropy(config), config.loss
+
+    def training(logits, labels, sown):
+        side = [leaf for _, leaf in sorted(flatten_dict(sown.get("side_logits", {})).items())]
+        return surrogate_module(
+            logits,
+            labels,
+            side,
+            smoothing=config.label_smoothing,
+            weight=fields.side_weight,
+            distillation=fields.distillation,
+            temperature=fields.temperature,
+        )
+
+    return plain._replace(collections=("side_logits",), training=training)
+
+
 LOSSES = {
     "cross_entropy": _cross_entropy,
     "tet": _tet,
     "last_step": _last_step,  # LTS (Shen et al. 2024), for static images
+    "im_loss": _im_loss,
+    "surrogate_module": _surrogate_module,
     "spike_trains": _spike_trains,  # potentials of recorded neurons; accuracy is F1
 }
 

@@ -64,10 +64,11 @@ def make_loss(model, *, key: jax.Array, prepare: Callable, loss: losses.Loss) ->
             {"params": params, "batch_stats": state.batch_stats},
             images,
             train=True,
-            mutable=["batch_stats"],
+            mutable=["batch_stats", *loss.collections],
         )
         score = tuple(part.sum() for part in loss.score(outputs, batch["label"]))
-        return loss.value(outputs, batch["label"]).mean(), (score, updates.get("batch_stats", {}))
+        values = loss.minimised(outputs, batch["label"], updates)
+        return values.mean(), (score, updates.get("batch_stats", {}))
 
     return loss_fn
 
