@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from catalogue import VARIANTS, trained
 
 from lnm_jax import neurons
 
@@ -28,8 +29,47 @@ def test_drift_of_several_variables_is_that_of_the_potential():
 
 def test_drift_refuses_a_neuron_that_always_spikes():
     always = neurons.lif()._replace(step=lambda p, v, i: (v, jnp.ones_like(v)))
-    with pytest.raises(ValueError, match="spikes under a current of -1024"):
+    with pytest.raises(ValueError, match="spikes even with 1024 taken off its potential"):
         neurons.drift_of(always, {}, U)
+
+
+@pytest.mark.parametrize("decay_input", [True, False])
+def test_drift_of_plif_is_its_leak_whether_or_not_the_current_is_scaled(decay_input):
+    # From below the threshold to far above it, where a step without inhibition spikes.
+    neuron, u = neurons.plif(decay_input=decay_input), jnp.append(U, jnp.array([6.0, 40.0]))
+    for w in (-7.0, -3.0, 0.0, 1.5):
+        rate = jax.nn.sigmoid(w)
+        found = neurons.drift_of(neuron, {"w": jnp.float32(w)}, u)
+        np.testing.assert_allclose(found, -rate * u, rtol=1e-5, atol=1e-5)
+        wanted = rate if decay_input else 1
+        np.testing.assert_array_equal(neurons.gain_of(neuron, {"w": jnp.float32(w)}), wanted)
+
+
+@pytest.mark.parametrize("decay_input", [True, False])
+def test_drift_of_plif_is_its_leak_channel_by_channel(decay_input):
+    neuron = neurons.per_channel(neurons.plif(decay_input=decay_input), 3)
+    params = {"w": jnp.array([-2.0, 0.0, 2.0])}
+    u = jnp.broadcast_to(U[:, None], (len(U), 3))
+    rates = jax.nn.sigmoid(params["w"])
+    np.testing.assert_allclose(neurons.drift_of(neuron, params, u), -rates * u, atol=1e-5)
+    wanted = rates if decay_input else 1
+    np.testing.assert_array_equal(neurons.gain_of(neuron, params), wanted)
+
+
+def test_a_potential_that_spikes_does_not_round_the_others():
+    neuron = neurons.qif(a_0=0.75, v_c=0.25)
+    alone, beside = (neurons.drift_of(neuron, {}, jnp.array(u)) for u in ([0.3], [0.3, 900.0]))
+    assert alone[0] == beside[0]
+    np.testing.assert_allclose(beside, [0.75 * 0.3 * 0.05, 0.75 * 0.75], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_gain_is_1_to_the_bit_but_for_a_plif_that_scales(name):
+    shared = neurons.build(**VARIANTS[name], v_reset=0.3)
+    for neuron in (shared, neurons.per_channel(shared, 3)):
+        params = trained(neuron)
+        wanted = jax.nn.sigmoid(params["w"]) if name == "plif" else 1
+        np.testing.assert_array_equal(neurons.gain_of(neuron, params), wanted)
 
 
 def test_fixed_points_of_qif_are_rest_and_the_critical_potential():
@@ -44,6 +84,12 @@ def test_fixed_points_follow_the_current():
     found = neurons.fixed_points(neurons.lif(decay=0.5), {}, current=0.2)
     np.testing.assert_allclose(found.u, [0.4], atol=1e-6)
     assert not len(neurons.fixed_points(neurons.qif(), {}, current=0.5, low=-0.9).u)
+    # PLIF rests at the current if it scales it, at 1/a of it if not.
+    for scaled, rest in ((True, 0.2), (False, 0.4)):
+        found = neurons.fixed_points(
+            neurons.plif(decay_input=scaled), {"w": jnp.float32(0)}, current=0.2
+        )
+        np.testing.assert_allclose(found.u, [rest], atol=1e-6)
     with pytest.raises(ValueError, match="one variable"):
         neurons.fixed_points(neurons.adex(), {})
 
@@ -102,6 +148,21 @@ def test_before_firing_shows_what_the_reset_hides():
     np.testing.assert_array_equal(spikes, [[0, 1], [1, 0]])
     v_in = neurons.before_firing(neurons.lif(), {}, states, currents)
     np.testing.assert_allclose(v_in, [[0.4, 0.9], [0.6, 0.1]], atol=1e-4)
+
+
+@pytest.mark.parametrize("decay_input", [True, False])
+def test_before_firing_of_plif_shows_what_the_reset_hides(decay_input):
+    neuron = neurons.per_channel(neurons.plif(decay_input=decay_input), 2)
+    params = {"w": jnp.array([0.0, 1.0])}
+    rate = np.asarray(jax.nn.sigmoid(params["w"]))
+    currents = jax.random.normal(jax.random.key(0), (6, 50, 2)) + 0.5
+    states, spikes = neurons.trace(neuron, params, currents)
+    v_in = jax.jit(lambda *a: neurons.before_firing(neuron, *a))(params, states, currents)
+    before = np.concatenate([np.zeros((1, 50, 2)), states[:-1]])
+    wanted = (1 - rate) * before + (rate if decay_input else 1) * np.asarray(currents)
+    np.testing.assert_allclose(v_in, wanted, atol=2e-4)
+    assert 0.1 < spikes.mean() < 0.9
+    np.testing.assert_allclose(v_in[spikes == 0], states[spikes == 0], atol=2e-4)
 
 
 def test_fit_degree_is_the_least_squares_polynomial_on_the_voltages():

@@ -175,16 +175,6 @@ def test_traces_cross_the_threshold_where_they_spike(run, recorded):
         np.testing.assert_array_equal(trace.spikes > 0, trace.potentials >= 0.5)
 
 
-@pytest.mark.parametrize("kind", ["plif", "qif"])
-def test_drifts_of_scaled_currents_are_those_of_the_potential(kind):
-    neuron = neurons.build(kind, decay=0.25)
-    u = np.array([-0.5, 0.2, 3.0], np.float32)  # 3 spikes at once and must not disturb the others
-    params = neuron.init(jax.random.key(0))
-    found = neurons.drift_of(dynamics.unit_gain(neuron, params), params, u)
-    wanted = -0.75 * u if kind == "plif" else 0.75 * np.clip(u, -1, 1) * (np.clip(u, -1, 1) - 0.25)
-    np.testing.assert_allclose(found, wanted, atol=1e-4)
-
-
 def test_seeds_make_one_group_with_mean_and_sample_deviation(folder):
     loaded = runs.load_all([str(folder / name) for name in ("two", "lif", "one")])
     assert loaded[0].experiment.dataset is loaded[2].experiment.dataset

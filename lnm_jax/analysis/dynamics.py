@@ -28,27 +28,6 @@ MOST_CHANNELS = 16  # whose fixed points are searched, where channels have neuro
 MOST_POINTS = 20  # more zeros than this are an interval of rest, not points
 
 
-def gain_of(neuron: neurons.Neuron, params: Any) -> Array:
-    """What a neuron multiplies its current by: 1, but for PLIF; (C,) where channels differ."""
-
-    def potential(current):
-        state, _ = neuron.step(params, neuron.reset((), jnp.float32), jnp.float32(current))
-        return jax.tree.leaves(state)[0]
-
-    return (potential(-64) - potential(-128)) / 64
-
-
-def unit_gain(neuron: neurons.Neuron, params: Any) -> neurons.Neuron:
-    """The neuron with its current in units of the potential.
-
-    `neurons.drift_of` takes a current that it added off again, as it was before any scaling.
-    """
-    gain = gain_of(neuron, params)
-    if np.allclose(gain, 1, atol=1e-5):
-        return neuron
-    return neuron._replace(step=lambda p, state, current: neuron.step(p, state, current / gain))
-
-
 def learned_drifts(run: Run, u: Float[Array, "N"]) -> dict[str, np.ndarray]:
     """f(u) of every spiking layer of a run, by path, in the order the layers run.
 
@@ -63,8 +42,7 @@ def learned_drifts(run: Run, u: Float[Array, "N"]) -> dict[str, np.ndarray]:
             potentials = jnp.broadcast_to(u[:, None], (len(u), leaves[0].shape[-1]))
         else:
             potentials = u
-        neuron = unit_gain(run.experiment.neuron, params)
-        curves[path] = np.asarray(neurons.drift_of(neuron, params, potentials))
+        curves[path] = np.asarray(neurons.drift_of(run.experiment.neuron, params, potentials))
     return curves
 
 
@@ -159,7 +137,7 @@ def _rest(run, params):
     threshold = run.experiment.config.neuron.threshold
     found = []
     for channel, one in sets(run, params, MOST_CHANNELS):
-        points = neurons.fixed_points(unit_gain(neuron, one), one)
+        points = neurons.fixed_points(neuron, one)
         if len(points.u) > MOST_POINTS:
             return None
         for u, multiplier, stable in zip(*points, strict=True):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lnm_jax import neurons
-from lnm_jax.analysis import drawing, dynamics, recording
+from lnm_jax.analysis import drawing, recording
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -145,16 +145,8 @@ def _trace(run: Run, layer: Layer, trace) -> Trace:
     chosen = np.argsort(np.abs(rates - 1 / 3), kind="stable")[:TRACES]
     integrated = neurons.one_variable(neuron)
     if integrated:
-        shown = _before_firing(neuron, params, states, currents)
+        shown = neurons.before_firing(neuron, params, states, currents)
     else:
         shown = jax.tree.leaves(states)[0]
     pick = lambda x: np.asarray(x)[:, chosen]  # noqa: E731
     return Trace(pick(currents), pick(shown), pick(spikes), integrated)
-
-
-def _before_firing(neuron, params, states, currents):
-    """v_in = v + f(v) + gain I; `neurons.before_firing` takes the gain to be 1."""
-    start = neuron.reset(states.shape[1:], states.dtype)
-    before = jnp.concatenate([start[None], states[:-1]])
-    f = neurons.drift_of(dynamics.unit_gain(neuron, params), params, before)
-    return before + f + dynamics.gain_of(neuron, params) * currents

@@ -230,8 +230,7 @@ def _of_layer(run: Run, layer: Layer) -> list[Name]:
     for _, params in dynamics.sets(run, layer.params, MOST_CHANNELS):
         f = np.zeros(0)
         if len(u):
-            scaled = dynamics.unit_gain(neuron, params)
-            f = np.asarray(neurons.drift_of(scaled, params, jnp.asarray(potentials, jnp.float32)))
+            f = np.asarray(neurons.drift_of(neuron, params, jnp.asarray(potentials, jnp.float32)))
         found.append(nearest(u, f, visits))
     return found
 
@@ -276,8 +275,8 @@ def picture(run: Run, recording: Recording) -> tuple[dict[str, list[Name]], Figu
         u = dynamics.argument(run.experiment.config.neuron, layer.centres[layer.visits > 0])
         order = np.argsort(u)
         _, params = next(dynamics.sets(run, layer.params, 1))
-        scaled = dynamics.unit_gain(run.experiment.neuron, params)
-        learned = np.asarray(neurons.drift_of(scaled, params, jnp.asarray(u, jnp.float32)))
+        drift = neurons.drift_of(run.experiment.neuron, params, jnp.asarray(u, jnp.float32))
+        learned = np.asarray(drift)
         axis.plot(u[order], learned[order], color=drawing.LEARNED, linewidth=2.2)
         axis.plot(
             u[order], first.nearest.curve[order], color=drawing.ACCENT, linestyle="--", linewidth=1

@@ -8,7 +8,15 @@ spikes = neurons.run(neuron, params, currents)  # (T, ...) -> (T, ...)
 from lnm_jax.neurons.backends import BACKENDS, run
 from lnm_jax.neurons.bounding import BOUNDS
 from lnm_jax.neurons.drift import FAMILIES, polynomial
-from lnm_jax.neurons.dynamics import drift_of, f_i_curve, fit_degree, fixed_points, spike_changes
+from lnm_jax.neurons.dynamics import (
+    before_firing,
+    drift_of,
+    f_i_curve,
+    fit_degree,
+    fixed_points,
+    gain_of,
+    spike_changes,
+)
 from lnm_jax.neurons.factories import (
     NEURONS,
     adex,
@@ -30,7 +38,7 @@ from lnm_jax.neurons.neuron import (
     one_variable,
     per_channel,
 )
-from lnm_jax.neurons.over_time import before_firing, trace
+from lnm_jax.neurons.over_time import trace
 from lnm_jax.neurons.reset import RESETS
 from lnm_jax.neurons.surrogate import SURROGATES, with_derivative
 
@@ -53,6 +61,7 @@ __all__ = [
     "fields",
     "fit_degree",
     "fixed_points",
+    "gain_of",
     "if_",
     "integrate_and_fire",
     "lif",

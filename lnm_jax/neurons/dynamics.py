@@ -16,26 +16,73 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 
+# Beside a current of -LOW, the potential that a step starts from is below rounding.
+LOW = 2.0**30
+
+
+def gain_of(neuron: Neuron, params: Params) -> Float[Array, "..."]:
+    """What a neuron multiplies its current by: 1, but for a PLIF that scales it.
+
+    Measured on the neuron's own step at two currents that silence it, so low that the difference
+    of the potentials is the gain to the bit. Works inside `jax.jit`.
+
+    Args:
+      neuron: its potential after a step is affine in the current, unless it spikes.
+      params: as made by `neuron.init`.
+    Returns: a scalar, or (C,) where channels have parameters of their own.
+    """
+
+    def potential(current):
+        state, _ = neuron.step(params, neuron.reset((), jnp.float32), jnp.float32(current))
+        return jax.tree.leaves(state)[0]
+
+    return (potential(-LOW) - potential(-2 * LOW)) / LOW
+
+
 def drift_of(neuron: Neuron, params: Params, u: Float[Array, "..."]) -> Float[Array, "..."]:
     """f(u) of any neuron: the change of its potential in a step, less the current (Eq. 10).
+
+    Exact where the neuron is silent without input. Where it spikes, f is that under the weakest
+    inhibition that silences it, with what `gain_of` says the inhibition took added again.
 
     Args:
       neuron: the potential is the first leaf of its state; other variables are as at the start.
       params: as made by `neuron.init`.
-      u: potentials.
-    Returns: f(u), per timestep, shaped like u. Where one of u spikes without input, a neuron that
-      scales its current (PLIF) gets a wrong f: the input that keeps it silent is taken as unscaled.
+      u: potentials; the last axis is that of channels, where they have parameters of their own.
+    Returns: f(u), per timestep, shaped like u.
     Raises: ValueError for a neuron that spikes at any current.
     """
     u = jnp.asarray(u)
     leaves, structure = jax.tree.flatten(neuron.reset(u.shape, u.dtype))
     state = jax.tree.unflatten(structure, [u, *leaves[1:]])
-    # A spike would hide the potential behind the reset: push the neuron below threshold.
-    for inhibition in (0.0, 4.0, 64.0, 1024.0):
-        after, spikes = neuron.step(params, state, jnp.full_like(u, -inhibition))
-        if not spikes.any():
-            return jax.tree.leaves(after)[0] - u + inhibition
-    raise ValueError("the neuron spikes under a current of -1024")
+    f, silent = jnp.zeros_like(u), jnp.zeros(u.shape, bool)
+    for taken in (0.0, 4.0, 16.0, 64.0, 256.0, 1024.0):  # off the potential; rounding grows with it
+        inhibition = taken / gain_of(neuron, params) if taken else 0.0
+        after, spikes = neuron.step(params, state, jnp.zeros_like(u) - inhibition)
+        f = jnp.where(silent, f, jax.tree.leaves(after)[0] + taken - u)
+        silent |= spikes == 0
+        if silent.all():
+            return f
+    raise ValueError("the neuron spikes even with 1024 taken off its potential")
+
+
+def before_firing(
+    neuron: Neuron, params: Params, states: Float[Array, "T ..."], currents: Float[Array, "T ..."]
+) -> Float[Array, "T ..."]:
+    """Integrated potentials v_in of a one-variable neuron, which a spike's reset hides.
+
+    Measured on the neuron's own step with 1,024 less current, so that none spikes; that rounds
+    them to 1e-4 in float32. Works inside `jax.jit`. No gradient.
+
+    Args:
+      states: membrane potentials after each timestep, as `trace` returns them.
+      currents: (T, ...) that led to them.
+    Returns: (T, ...) v_in at each timestep, before the comparison with the threshold.
+    """
+    start = neuron.reset(states.shape[1:], states.dtype)
+    before = jnp.concatenate([start[None], states[:-1]])
+    after, _ = neuron.step(params, before, currents.astype(states.dtype) - 1024)
+    return jax.lax.stop_gradient(after + 1024 * gain_of(neuron, params))
 
 
 class FixedPoints(NamedTuple):
@@ -61,22 +108,24 @@ def fixed_points(
     high: float = 2.0,
     points: int = 4001,
 ) -> FixedPoints:
-    """Zeros of f(u) + current in [low, high], where the potential stays if nothing spikes.
+    """Zeros of f(u) + gain * current in [low, high], where the potential stays without a spike.
 
     Zeros closer together than a grid spacing, and zeros without a change of sign, are missed.
 
     Args:
       neuron: of one variable.
       params: as made by `neuron.init`, one set.
-      current: constant input.
+      current: constant input; `gain_of` is 1 but for PLIF.
       low, high, points: grid that is searched for changes of sign.
     Raises: ValueError for a neuron of several variables.
     """
     if not one_variable(neuron):
         raise ValueError("fixed_points needs a neuron of one variable")
 
+    push = float(gain_of(neuron, params)) * current if current else 0.0
+
     def f(u):
-        return np.asarray(drift_of(neuron, params, jnp.asarray(u, jnp.float32)), float) + current
+        return np.asarray(drift_of(neuron, params, jnp.asarray(u, jnp.float32)), float) + push
 
     grid = np.linspace(low, high, points)
     values = f(grid)

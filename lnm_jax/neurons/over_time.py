@@ -83,25 +83,6 @@ def trace(
     return states, spikes
 
 
-def before_firing(
-    neuron: Neuron, params: Params, states: Float[Array, "T ..."], currents: Float[Array, "T ..."]
-) -> Float[Array, "T ..."]:
-    """Integrated potentials v_in of a one-variable neuron, which a spike's reset hides.
-
-    Measured on the neuron's own step with 1,024 less current, so that none spikes; that rounds
-    them to 1e-4 in float32. No gradient.
-
-    Args:
-      states: membrane potentials after each timestep, as `trace` returns them.
-      currents: (T, ...) that led to them.
-    Returns: (T, ...) v_in at each timestep, before the comparison with the threshold.
-    """
-    start = neuron.reset(states.shape[1:], states.dtype)
-    before = jnp.concatenate([start[None], states[:-1]])
-    after, _ = neuron.step(params, before, currents.astype(states.dtype) - 1024)
-    return jax.lax.stop_gradient(after + 1024)
-
-
 def scan(neuron: Neuron, params: Params, currents: Float[Array, "T ..."]):
     """Spikes over time by `jax.lax.scan`; the backward pass keeps what XLA chooses to keep."""
     return trace(neuron, params, currents)[1]
