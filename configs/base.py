@@ -52,6 +52,8 @@ def get_config() -> ConfigDict:
     config.spiking = ConfigDict()
     config.spiking.sharing = "layer"  # one set of neuron parameters a layer, or a channel
     config.spiking.window = 0.0  # surrogate width in deviations of v_in; 0: neuron.width
+    config.spiking.start = "reset"  # membrane potential before the first timestep: reset, learned
+    config.spiking.membrane_norm = False  # MPBN: BatchNorm of the potential before firing
     config.spiking.backend = "auto"  # scan, fused, auto
 
     config.model = ConfigDict()

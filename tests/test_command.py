@@ -109,7 +109,7 @@ BAD = [
     ),
     (
         ["--config.spiking.window=1", "--config.neuron.kind=adex"],
-        "config.spiking.window must be 0 for a neuron of two variables, got 1.0",
+        "config.spiking.window must be 0.0 for a neuron of several variables, got 1.0",
     ),
     (["--config.model.name=vit"], "config.model.name must be one of resnet_small, resnet19"),
     (

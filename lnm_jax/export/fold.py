@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 
+from lnm_jax.layers import membrane_norm
+
 if TYPE_CHECKING:
     import flax.linen as nn
 
@@ -34,6 +36,8 @@ def fold_batch_norm(model: nn.Module, variables: dict) -> tuple[nn.Module, dict]
             gain = norm["scale"] / jnp.sqrt(running["var"] + model.epsilon)
             kernel = params["conv"]["kernel"] * gain  # the last axis is the output channel
             return {"conv": {"kernel": kernel, "bias": norm["bias"] - gain * running["mean"]}}
+        if "membrane_norm" in params:
+            return membrane_norm.fold(params, statistics, model.firing.threshold, model.epsilon)
         return {
             name: fold(value, statistics.get(name, {})) if isinstance(value, dict) else value
             for name, value in params.items()

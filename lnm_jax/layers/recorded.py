@@ -14,8 +14,6 @@ from lnm_jax.layers.spiking import Spiking
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
-INHIBITION = 64.0  # under which no neuron of moderate potentials fires
-
 
 class Recorded(Spiking):
     """Integrated potentials of a one-variable neuron whose spikes are given (teacher forcing).
@@ -34,25 +32,16 @@ class Recorded(Spiking):
     ) -> Float[Array, "T *B C"]:
         """v_in at each timestep; after a recorded spike the neuron is as at the start.
 
-        Sows "rates" as `Spiking` does, of the recorded spikes.
+        Sows what `Spiking` does, of the recorded spikes.
         """
-        neuron = self.neuron
-        if self.sharing == "channel":
-            neuron = neurons.per_channel(neuron, currents.shape[-1])
-        params = self.param("neuron", neuron.init)
+        neuron, params, currents = self.prepared(currents)
         start = neuron.reset(currents.shape[1:], jnp.float32)
-
-        def silent(v, current):
-            return neuron.step(params, v, current - INHIBITION)[0]
-
-        gain = (silent(start, 0.0) - silent(start, -INHIBITION)) / INHIBITION
 
         def step(v, inputs):
             current, spikes = inputs
-            v_in = silent(v, current) + gain * INHIBITION
+            v_in = neurons.integrate(neuron, params, v, current)
             return jnp.where(spikes > 0, start, v_in), v_in
 
         _, v_in = jax.lax.scan(step, start, (currents, recorded))
-        rates = recorded.mean((0, *range(2, recorded.ndim)), dtype=jnp.float32)
-        self.sow("rates", "rate", rates, reduce_fn=lambda _, new: new)
+        self.sow_activity(recorded)
         return v_in

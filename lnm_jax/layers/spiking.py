@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 SHARING = ("layer", "channel")
+# Membrane potential before the first timestep: the neuron's own, or one learned for each neuron.
+STARTS = ("reset", "learned")
+
+
+def _uniform(key, shape):
+    """Between -0.2 and 0.2, as the authors of IMP start."""
+    return jax.random.uniform(key, shape, minval=-0.2, maxval=0.2)
 
 
 class Spiking(nn.Module):
@@ -30,6 +37,8 @@ class Spiking(nn.Module):
       momentum: share of the running deviation kept at each training step.
       axis_name: device axis that the deviation is averaged over, or None.
       backend: of `neurons.run`.
+      start: "learned" is IMP (Shen et al. 2024), for neurons of one variable: the potential
+        before the first timestep is a parameter "v_0" of every neuron, shaped like the layer.
     """
 
     neuron: neurons.Neuron
@@ -38,23 +47,50 @@ class Spiking(nn.Module):
     momentum: float = 0.9
     axis_name: str | None = None
     backend: str = "auto"
+    start: str = "reset"
 
     @nn.compact
     def __call__(
         self, currents: Float[Array, "T *B C"], *, train: bool = False
     ) -> Float[Array, "T *B C"]:
-        """Spikes for currents; sows "rates": mean spikes per neuron and timestep, (B,)."""
+        """Spikes for currents.
+
+        Sows "rates", mean spikes per neuron and timestep, (B,); and "spikes", the spikes of each
+        neuron over time, (B, ..., C) float32. A jitted step that asks for neither pays nothing.
+        """
+        neuron, params, currents = self.prepared(currents)
+        if self.window:
+            params = {**params, "width": self._width(neuron, params, currents, train)}
+        spikes = neurons.run(neuron, params, currents, backend=self.backend)
+        self.sow_activity(spikes)
+        return spikes
+
+    def prepared(self, currents: Float[Array, "T *B C"]):
+        """(neuron, its parameters, currents), as `sharing` and `start` have them."""
         neuron = self.neuron
         if self.sharing == "channel":
             neuron = neurons.per_channel(neuron, currents.shape[-1])
         params = self.param("neuron", neuron.init)
-        if self.window:
-            params = {**params, "width": self._width(neuron, params, currents, train)}
-        spikes = neurons.run(neuron, params, currents, backend=self.backend)
+        if self.start == "learned":
+            v_0 = self.param("v_0", _uniform, currents.shape[2:])
+            # A potential of v_0 does to the first step what this current does at a potential of 0.
+            kick = neurons.integrate(neuron, params, v_0, jnp.zeros_like(v_0))
+            kick = kick - neurons.integrate(
+                neuron, params, neuron.reset(v_0.shape, v_0.dtype), jnp.zeros_like(v_0)
+            )
+            kick = (kick / neurons.gain_of(neuron, params)).astype(currents.dtype)
+            first = jnp.arange(len(currents)).reshape(-1, *[1] * (currents.ndim - 1)) == 0
+            currents = currents + jnp.where(first, kick, 0)
+        return neuron, params, currents
+
+    def sow_activity(self, spikes: Float[Array, "T *B C"]) -> None:
+        """Sows "rates" and "spikes" where they are asked for."""
         # A rate of each example, so that padding can be masked.
         rates = spikes.mean((0, *range(2, spikes.ndim)), dtype=jnp.float32)
         self.sow("rates", "rate", rates, reduce_fn=lambda _, new: new)
-        return spikes
+        if self.is_mutable_collection("spikes"):
+            counts = spikes.sum(0, dtype=jnp.float32)
+            self.sow("spikes", "count", counts, reduce_fn=lambda _, new: new)
 
     def _width(self, neuron, params, currents, train):
         """The surrogate's width, a constant of the step; training updates the deviation."""

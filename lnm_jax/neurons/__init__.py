@@ -15,6 +15,7 @@ from lnm_jax.neurons.dynamics import (
     fit_degree,
     fixed_points,
     gain_of,
+    integrate,
     spike_changes,
 )
 from lnm_jax.neurons.factories import (
@@ -23,6 +24,7 @@ from lnm_jax.neurons.factories import (
     build,
     eif,
     fields,
+    firing_of,
     if_,
     lif,
     lnm,
@@ -59,10 +61,12 @@ __all__ = [
     "eif",
     "f_i_curve",
     "fields",
+    "firing_of",
     "fit_degree",
     "fixed_points",
     "gain_of",
     "if_",
+    "integrate",
     "integrate_and_fire",
     "lif",
     "lnm",

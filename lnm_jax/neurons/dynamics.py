@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Beside a current of -LOW, the potential that a step starts from is below rounding.
 LOW = 2.0**30
+INHIBITION = 128.0  # taken off a potential, so that it does not fire
 
 
 def gain_of(neuron: Neuron, params: Params) -> Float[Array, "..."]:
@@ -66,13 +67,31 @@ def drift_of(neuron: Neuron, params: Params, u: Float[Array, "..."]) -> Float[Ar
     raise ValueError("the neuron spikes even with 1024 taken off its potential")
 
 
+def integrate(
+    neuron: Neuron, params: Params, v: Float[Array, "..."], current: Float[Array, "..."]
+) -> Float[Array, "..."]:
+    """v_in of one timestep of a one-variable neuron, before the comparison with the threshold.
+
+    Measured on the neuron's own step under an inhibition that silences it, which is added again;
+    that rounds it to 1e-5 in float32. Differentiable, and works inside `jax.jit`.
+
+    Args:
+      neuron: whose gradient of v_in does not depend on whether it fires.
+      params: as made by `neuron.init`.
+      v: membrane potential before the step, within 64 of the threshold.
+      current: of the step.
+    """
+    gain = gain_of(neuron, params)
+    after, _ = neuron.step(params, v, current - INHIBITION / jax.lax.stop_gradient(gain))
+    return after + INHIBITION * gain / jax.lax.stop_gradient(gain)
+
+
 def before_firing(
     neuron: Neuron, params: Params, states: Float[Array, "T ..."], currents: Float[Array, "T ..."]
 ) -> Float[Array, "T ..."]:
     """Integrated potentials v_in of a one-variable neuron, which a spike's reset hides.
 
-    Measured on the neuron's own step with 1,024 less current, so that none spikes; that rounds
-    them to 1e-4 in float32. Works inside `jax.jit`. No gradient.
+    See `integrate`. No gradient.
 
     Args:
       states: membrane potentials after each timestep, as `trace` returns them.
@@ -81,8 +100,7 @@ def before_firing(
     """
     start = neuron.reset(states.shape[1:], states.dtype)
     before = jnp.concatenate([start[None], states[:-1]])
-    after, _ = neuron.step(params, before, currents.astype(states.dtype) - 1024)
-    return jax.lax.stop_gradient(after + 1024 * gain_of(neuron, params))
+    return jax.lax.stop_gradient(integrate(neuron, params, before, currents.astype(states.dtype)))
 
 
 class FixedPoints(NamedTuple):

@@ -236,6 +236,12 @@ def fields(kind: str) -> set[str]:
     return own | set(FiringFields.__annotations__)
 
 
+def firing_of(**given: Any) -> Firing:
+    """How the neuron that `build` makes of the same fields spikes and resets."""
+    own = FiringFields.__annotations__
+    return firing(**{name: value for name, value in given.items() if name in own})
+
+
 def build(kind: str, **given: Any) -> Neuron:
     """The neuron of that kind, from one set of fields for all kinds.
 

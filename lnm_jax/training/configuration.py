@@ -9,7 +9,7 @@ import json
 from lnm_jax import data, models, neurons
 from lnm_jax.errors import ConfigError
 from lnm_jax.layers import INITIALISATIONS, NORMS
-from lnm_jax.layers.spiking import SHARING
+from lnm_jax.layers.spiking import SHARING, STARTS
 from lnm_jax.neurons import checks
 from lnm_jax.training import losses, optimizer, parallel
 
@@ -91,6 +91,8 @@ RULES = {
     "progress": _flag,
     "spiking.sharing": functools.partial(checks.one_of, names=SHARING),
     "spiking.window": _not_negative,
+    "spiking.start": functools.partial(checks.one_of, names=STARTS),
+    "spiking.membrane_norm": _flag,
     "spiking.backend": functools.partial(checks.one_of, names=("auto", *neurons.BACKENDS)),
     "model.name": functools.partial(checks.one_of, names=models.MODELS),
     "model.stem": _optional(_count),
@@ -186,11 +188,13 @@ def validate(config) -> None:
     with _prefixed("config.neuron."):
         neuron = neurons.build(**config.neuron)
     with _prefixed("config."):
-        if config.spiking.window and not neurons.one_variable(neuron):
-            raise ValueError(
-                "spiking.window must be 0 for a neuron of two variables, "
-                f"got {config.spiking.window}"
-            )
+        usual = {"window": 0.0, "start": "reset", "membrane_norm": False}
+        for field, value in usual.items():
+            if config.spiking[field] != value and not neurons.one_variable(neuron):
+                raise ValueError(
+                    f"spiking.{field} must be {value} for a neuron of several variables, "
+                    f"got {config.spiking[field]}"
+                )
         models.build(**config.model, neuron=neuron, num_classes=2, timesteps=config.timesteps)
     devices = parallel.device_count()
     for field in ("batch_size", "eval_batch_size"):

@@ -76,6 +76,7 @@ def build(config, dataset: data.Dataset | None = None) -> Experiment:
         axis_name=parallel.AXIS,
         dtype=jnp.dtype(config.compute_dtype),
         readout="last" if loss.readout == "last" else "mean",
+        firing=neurons.firing_of(**config.neuron),
         **config.spiking,
         **config.model,
     )
