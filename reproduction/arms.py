@@ -32,7 +32,7 @@ LIF = Arm("LIF", {"neuron.kind": "lif"}, method="LIF")
 BEST_LIF = LIF._replace(
     name="LIF, best decay", tries={"neuron.decay": (0.25, 0.5, 0.75, 0.9, 1.0)}, method=None
 )
-PLIF = Arm("PLIF", {"neuron.kind": "plif"})
+PLIF = Arm("PLIF", {"neuron.kind": "plif"}, method="PLIF")
 LNM = _lnm(3, "LNM")
 DEGREES = tuple(_lnm(degree, "LNM" if degree == 3 else None) for degree in (1, 2, 3, 4, 5))
 # Every comparison of accuracies has these.
@@ -42,4 +42,50 @@ BOUNDS = (
     Arm("Tanh", {**LNM.fields, "neuron.bound": "tanh"}, method="Tanh"),
     Arm("Clip [-5, 5]", {**LNM.fields, "neuron.clip": 5.0}, method="Clip [-5, 5]"),
     Arm("Clip [-1, 1]", dict(LNM.fields), method="Clip [-1, 1]"),
+)
+
+
+def _with(base: Arm, name: str, fields: dict, method: str | None = None) -> Arm:
+    """The arm with more fields, under another name."""
+    return Arm(name, base.fields | fields, method=method)
+
+
+IMP = {"spiking.start": "learned"}
+TET = {"loss.name": "tet"}
+TDBN = {"model.tdbn": 0.5}  # the threshold
+# Every method of docs/comparators.md, on the same LIF where it is no neuron itself.
+METHODS = (
+    LIF,
+    PLIF,
+    Arm("GLIF", {"neuron.kind": "glif", "spiking.sharing": "channel"}, method="GLIF"),
+    Arm("CLIF", {"neuron.kind": "clif"}),
+    Arm("Ternary spike", {"neuron.kind": "ternary"}, method="Ternary Spike"),
+    Arm("DIET-SNN neuron", {"neuron.kind": "diet"}),
+    Arm("TC-LIF", {"neuron.kind": "tc_lif"}),
+    Arm("TS-LIF", {"neuron.kind": "ts_lif", "spiking.sharing": "channel"}),
+    Arm("PSN", {"neuron.kind": "psn"}, method="PSN"),
+    Arm("masked PSN", {"neuron.kind": "masked_psn"}),
+    Arm("sliding PSN", {"neuron.kind": "sliding_psn"}, method="PSN"),
+    Arm("LSG", {"neuron.kind": "lsg"}, method="LSG"),
+    _with(LIF, "IMP", IMP),
+    _with(LIF, "TET", TET, "TET"),
+    _with(LIF, "LTS", {"loss.name": "last_step"}),
+    _with(LIF, "IMP + LTS", IMP | {"loss.name": "last_step"}, "IMP + LTS"),
+    _with(LIF, "IM-Loss", {"loss.name": "im_loss"}, "IM-Loss"),
+    _with(LIF, "tdBN", TDBN),
+    _with(LIF, "TEBN", {"model.norm": "tebn"}),
+    _with(LIF, "MPBN", {"spiking.membrane_norm": True, "neuron.gate_gradient": True}, "MPBN"),
+    _with(LIF, "Dspike", {"neuron.surrogate": "dspike"}),
+    _with(LIF, "LocalZO, expected", {"neuron.surrogate": "gaussian", "neuron.width": 0.5}),
+    _with(
+        LIF,
+        "LocalZO, expected, + TET",
+        {"neuron.surrogate": "gaussian", "neuron.width": 0.5, **TET},
+        "LocalZO + TET",
+    ),
+    _with(LIF, "Surrogate module", {"loss.name": "surrogate_module"}, "Surrogate Module"),
+    LNM,
+    _with(LNM, "LNM + TET", TET),
+    _with(LNM, "LNM + tdBN", TDBN),
+    _with(LNM, "LNM + IMP", IMP),
 )

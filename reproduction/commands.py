@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from lnm_jax import paper
-from reproduction import arms, comparison, costs, settings, statistics
+from reproduction import arms, comparison, costs, methods, settings, statistics
 from reproduction.arms import Arm
 from reproduction.comparison import Outcome
 from reproduction.settings import Setting
@@ -54,17 +54,17 @@ class Made(NamedTuple):
 
 
 def _outcomes(
-    runs: Campaign, options: Options, found: Sequence[Setting], methods: Sequence[Arm]
+    runs: Campaign, options: Options, found: Sequence[Setting], those: Sequence[Arm]
 ) -> list[list[Outcome]]:
     """The outcomes of each setting; the first method is always there, to be compared with."""
     compared = []
     for setting in found:
         if options.scale == "paper":
             setting = setting._replace(rates=())  # the published recipe
-        named = [method for method in methods if _wanted(options, setting, method)]
+        named = [method for method in those if _wanted(options, setting, method)]
         if not named:
             continue
-        first = [] if methods[0] in named else [methods[0]]
+        first = [] if those[0] in named else [those[0]]
         compared.append(
             comparison.compare(
                 runs,
@@ -98,11 +98,11 @@ def _rows(compared, options, published=_published):
     ]
 
 
-def _accuracies(title: str, where: Callable, methods: Sequence[Arm]) -> Callable:
+def _accuracies(title: str, where: Callable, those: Sequence[Arm]) -> Callable:
     """The command of a table of accuracies."""
 
     def command(runs: Campaign, options: Options) -> Made:
-        compared = _outcomes(runs, options, where(options.scale, options.directory), methods)
+        compared = _outcomes(runs, options, where(options.scale, options.directory), those)
         return Made(title, _rows(compared, options), remarks=_chosen(compared))
 
     return command
@@ -209,13 +209,24 @@ def figure_2(runs: Campaign, options: Options) -> Made:
 def overhead(runs: Campaign, options: Options) -> Made:
     """Time of LNM over LIF, training and inference, in one process and in turn."""
     found = settings.images(options.scale, options.directory)
-    pairs = [
-        (setting, [comparison.job_of(setting, arm, {}, 0, options.fields) for arm in both])
-        for setting in found
-        for both in [(arms.LIF, arms.LNM)]
-    ]
-    rows = [costs.overhead(setting, jobs, options.scale) for setting, jobs in pairs]
+    rows = []
+    for setting in found:
+        jobs = {
+            arm.method: comparison.job_of(setting, arm, {}, 0, options.fields)
+            for arm in (arms.LIF, arms.LNM)
+        }
+        rows.append(costs.overhead(setting, jobs, options.scale))
     return Made("Section 5.4: run time of LNM over LIF", rows)
+
+
+def compare(runs: Campaign, options: Options) -> Made:
+    """Every method of docs/comparators.md in the same harness."""
+    compared = []
+    for setting in methods.where(options):
+        chosen = [methods.fitted(arm, setting, options.scale) for arm in arms.METHODS]
+        compared += _outcomes(runs, options, [setting], chosen)
+    rows = [row for outcomes in compared for row in methods.rows(outcomes, options)]
+    return Made("Methods under one recipe", rows, remarks=methods.remarks(compared))
 
 
 TITLES = {
@@ -232,6 +243,7 @@ COMMANDS = {
     "figure1": figure_1,
     "figure2": figure_2,
     "overhead": overhead,
+    "compare": compare,
     "interval": _accuracies(TITLES["interval"], settings.interval, arms.FIVE),
     "identify": _accuracies(TITLES["identify"], settings.identify, arms.FIVE),
 }

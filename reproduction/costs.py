@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 
@@ -103,35 +103,59 @@ def learned(outcomes: Sequence[Outcome], scale: str) -> tuple[list[dict], Figure
     return rows, drawn
 
 
-def overhead(setting: Setting, jobs: Sequence[Job], scale: str) -> dict:
-    """Time of a training step and an evaluation step of LNM over LIF's, measured in turn.
+class Steps(NamedTuple):
+    """What a method costs on this machine.
 
-    Args: jobs, of LIF and of LNM.
+    Attributes:
+      training, evaluation: seconds of a step, medians of interleaved runs, and their spreads.
+      mebibytes: temporary memory of a training step, by XLA's analysis.
     """
-    train, evaluate, dataset = {}, {}, None
-    for name, job in zip(("LIF", "LNM"), jobs, strict=True):
+
+    training: timing.Time
+    evaluation: timing.Time
+    mebibytes: float
+
+
+def measure_steps(jobs: dict[str, Job], rounds: int = ROUNDS) -> dict[str, Steps]:
+    """Costs of each job's steps, by name; programs run in turn."""
+    train, evaluate, memory, dataset = {}, {}, {}, None
+    for name, job in jobs.items():
         config = job.config("")
         this = experiment.build(config, dataset)
         dataset = this.dataset
-        batches = data.train_batches(dataset.train, 0, config.data.batch_size, 0, 1)
-        train[name] = _repeated(this.train_step, parallel.replicate(this.init()), next(batches))
+        batch = next(data.train_batches(dataset.train, 0, config.data.batch_size, 0, 1))
+        state = parallel.replicate(this.init())
+        compiled = this.train_step.lower(state, batch).compile()
+        memory[name] = compiled.memory_analysis().temp_size_in_bytes / 2**20
+        train[name] = _repeated(this.train_step, state, batch)
         tested = next(iter(data.eval_batches(dataset.test, config.data.eval_batch_size)))
         variables = parallel.replicate(this.init()).variables
         evaluate[name] = functools.partial(this.eval_step, variables, tested)
-    times = {what: timing.interleaved(x, ROUNDS) for what, x in (("t", train), ("e", evaluate))}
+    times = [timing.interleaved(programs, rounds) for programs in (train, evaluate)]
+    return {name: Steps(times[0][name], times[1][name], memory[name]) for name in jobs}
+
+
+def overhead(setting: Setting, jobs: dict[str, Job], scale: str) -> dict:
+    """Time of a training step and an evaluation step of LNM over LIF's.
+
+    Args: jobs, "LIF" and "LNM".
+    """
+    costs = measure_steps(jobs)
+    lif, lnm = costs["LIF"], costs["LNM"]
     return {
         "data": setting.data,
         "network": setting.network,
-        "batch": config.data.batch_size,
-        "LIF step, ms": f"{1e3 * times['t']['LIF'].median:.1f}",
-        "LNM step, ms": f"{1e3 * times['t']['LNM'].median:.1f}",
-        "training overhead, %": _over(times["t"]),
+        "batch": jobs["LIF"].config("").data.batch_size,
+        "LIF step, ms": f"{1e3 * lif.training.median:.1f}",
+        "LNM step, ms": f"{1e3 * lnm.training.median:.1f}",
+        "training overhead, %": _over(lnm.training, lif.training),
         "published, training": str(paper.TRAINING_OVERHEAD),
-        "LIF evaluation, ms": f"{1e3 * times['e']['LIF'].median:.1f}",
-        "LNM evaluation, ms": f"{1e3 * times['e']['LNM'].median:.1f}",
-        "inference overhead, %": _over(times["e"]),
+        "LIF evaluation, ms": f"{1e3 * lif.evaluation.median:.1f}",
+        "LNM evaluation, ms": f"{1e3 * lnm.evaluation.median:.1f}",
+        "inference overhead, %": _over(lnm.evaluation, lif.evaluation),
         "published, inference": str(paper.INFERENCE_OVERHEAD),
-        "largest spread": f"{max(t.spread for x in times.values() for t in x.values()):.2f}",
+        "memory overhead, %": f"{100 * (lnm.mebibytes / lif.mebibytes - 1):+.1f}",
+        "largest spread": f"{max(t.spread for one in (lif, lnm) for t in one[:2]):.2f}",
         "scale": scale,
         "device": f"{parallel.device_count()} {jax.devices()[0].device_kind}",
         "note": setting.note,
@@ -149,5 +173,5 @@ def _repeated(step, state, batch):
     return once
 
 
-def _over(times):
-    return f"{100 * (times['LNM'].median / times['LIF'].median - 1):+.1f}"
+def _over(ours, theirs):
+    return f"{100 * (ours.median / theirs.median - 1):+.1f}"

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from lnm_jax.data import augment
+from lnm_jax.errors import ConfigError
 from lnm_jax.export import graph
 from lnm_jax.export.fold import fold_batch_norm
-from lnm_jax.training import experiment, losses, parallel, steps
+from lnm_jax.training import configuration, experiment, losses, parallel, steps
 from lnm_jax.training.loop import Run
 
 
@@ -51,12 +52,29 @@ class Network(NamedTuple):
         return self.model.apply({"params": self.params}, x if x.ndim == 4 else x.swapaxes(0, 1))
 
 
+# Values that an export can express.
+KNOWN = {
+    "spiking.start": ("reset",),
+    "model.norm": ("batch",),
+    "loss.name": ("cross_entropy", "tet", "im_loss", "surrogate_module"),
+}
+
+
 def prepare(run: Run) -> Network:
     """The network of a run, ready for export.
 
     Raises: ConfigError if its model holds an operation that no export knows.
     """
     this = run.experiment
+    fields = configuration.flatten(this.config)
+    for field, known in KNOWN.items():
+        if fields[field] not in known:
+            raise ConfigError(
+                f"{run.directory}: exports know config.{field} {' and '.join(known)} alone, "
+                f"not {fields[field]}"
+            )
+    if this.config.spiking.membrane_norm:
+        raise ConfigError(f"{run.directory}: exports do not know config.spiking.membrane_norm")
     model, variables = fold_batch_norm(this.model, run.state.variables)
     # Exports compute in float32 whatever the run did, and need no backward pass.
     model = model.clone(dtype=jnp.float32, backend="scan", remat="none")

@@ -118,4 +118,10 @@ def parallel(step: Callable, *, donate: bool) -> Callable:
         out_axes=None,
         donate_argnums=(0,) if donate else (),
     )
-    return lambda replicated, batch: mapped(replicated, shard(batch))
+
+    def call(replicated, batch):
+        return mapped(replicated, shard(batch))
+
+    # The same program before it is compiled, to be looked at.
+    call.lower = lambda replicated, batch: mapped.lower(replicated, shard(batch))
+    return call
