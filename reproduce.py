@@ -34,7 +34,10 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     made.add_argument("--data-dir", help="where CIFAR, ImageNet or CIFAR10DVS is")
     made.add_argument(
-        "--rows", default="", help="parts of data, network or method, with commas: only such rows"
+        "--rows",
+        "--methods",
+        default="",
+        help="parts of data, network or method, with commas: only such rows",
     )
     made.add_argument("--epochs", type=int, help="of every run, in place of the scale's")
     made.add_argument("--jobs", type=int, default=1, help="runs at once (1)")

@@ -17,8 +17,8 @@ BELOW = {
     "models": {"layers", "neurons"},
     "data": {"errors", "neurons", "version"},
     "training": {"data", "errors", "launch", "layers", "models", "neurons"},
-    "export": {"data", "errors", "layers", "models", "neurons", "training"},
-    "analysis": {"data", "errors", "layers", "models", "neurons", "training"},
+    "export": {"data", "errors", "launch", "layers", "models", "neurons", "training"},
+    "analysis": {"data", "errors", "launch", "layers", "models", "neurons", "training"},
 }
 # neurons is pure JAX; optional packages are imported inside the functions that use them.
 ALLOWED_AT_TOP = {

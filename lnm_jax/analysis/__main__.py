@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from lnm_jax import launch
 from lnm_jax.errors import ConfigError, ReportedError
 
 NOISES = (0.0, 0.05, 0.1, 0.15)
@@ -68,4 +69,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    launch.use_compilation_cache()
     sys.exit(main(sys.argv[1:]))

@@ -14,6 +14,7 @@ import argparse
 import os
 import sys
 
+from lnm_jax import launch
 from lnm_jax.errors import ConfigError, ReportedError
 
 OUTPUTS = {"bundle": "bundle", "nir": "network.nir", "stablehlo": "network.stablehlo"}
@@ -80,4 +81,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    launch.use_compilation_cache()
     sys.exit(main(sys.argv[1:]))
