@@ -1,4 +1,4 @@
-"""Configurations are the paper's Table 4, field by field, and every one can be built."""
+"""Configurations are the paper's Table 4 and A.1, field by field, and every one can be built."""
 
 import importlib
 import pathlib
@@ -7,42 +7,17 @@ import jax
 import pytest
 
 from configs import base
-from lnm_jax import models, neurons
+from lnm_jax import models, neurons, paper
 from lnm_jax.training import configuration
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# ruff: noqa: E501
-# Table 4, transcribed, and the augmentations of A.1; the architectures of a cell are split.
-TABLE_4 = """
-field                | CIFAR-10       | CIFAR-100      | CIFAR-10 DVS   | CIFAR-10 DVS   | ImageNet
-Architecture         | ResNet-19      | ResNet-19      | VGGSNN         | ResNet-19      | ResNet-34
-Timesteps            | 2/4            | 2/4            | 10             | 10             | 4
-Surrogate Gradient   | Rectangle      | Rectangle      | Triangle       | Triangle       | Rectangle
-Surrogate Window     | [-0.5, 0.5]    | [-0.5, 0.5]    | [-0.5, 0.5]    | [-0.5, 0.5]    | [-0.5, 0.5]
-Epochs               | 400            | 400            | 200            | 200            | 350
-Learning Rate        | 1e-1           | 1e-1           | 1e-1           | 1e-1           | 1e-0
-LNM Learning Rate    | 1e-2           | 1e-2           | 1e-3           | 1e-3           | 1e-2
-Momentum             | 9e-1           | 9e-1           | 9e-1           | 9e-1           | 9e-1
-Weight Decay         | 5e-4           | 5e-4           | 5e-4           | 5e-4           | 5e-5
-Label Smoothing      | 1e-1           | 1e-1           | 1e-2           | 1e-2           | 0e-0
-Warm Up Epochs       | 0              | 0              | 0              | 0              | 5
-Initial Decay        | 0.25           | 0.25           | 0.25           | 0.25           | 0.25
-Threshold            | 0.5            | 0.5            | 0.5            | 0.5            | 0.5
-Augmentations        | crop flip cutout | crop flip auto cutout | crop flip | crop flip | crop flip
-"""
-COLUMNS = (
-    "cifar10_resnet19",
-    "cifar100_resnet19",
-    "cifar10dvs_vggsnn",
-    "cifar10dvs_resnet19",
-    "imagenet_resnet34",
-)
-
-
-def table():
-    """{configuration: {field: cell}}."""
-    rows = [[cell.strip() for cell in line.split("|")] for line in TABLE_4.strip().splitlines()]
-    return {name: {row[0]: row[column] for row in rows} for column, name in enumerate(COLUMNS, 1)}
+COLUMNS = {
+    "cifar10_resnet19": ("CIFAR-10", "ResNet-19"),
+    "cifar100_resnet19": ("CIFAR-100", "ResNet-19"),
+    "cifar10dvs_vggsnn": ("CIFAR-10 DVS", "VGGSNN"),
+    "cifar10dvs_resnet19": ("CIFAR-10 DVS", "ResNet-19"),
+    "imagenet_resnet34": ("ImageNet", "ResNet-34"),
+}
 
 
 def window(config):
@@ -53,7 +28,7 @@ def window(config):
     zero = jax.numpy.zeros_like(x)
     spikes = lambda current: neuron.step(params, zero, current)[1].sum()
     inside = x[jax.grad(spikes)(x + config.neuron.threshold) > 0]
-    return [round(float(inside.min()), 1), round(float(inside.max()), 1)]
+    return round(float(inside.min()), 1), round(float(inside.max()), 1)
 
 
 def augmentations(config):
@@ -61,34 +36,46 @@ def augmentations(config):
     names = {
         "crop": fields.crop_padding or fields.name == "imagenet2012",  # streams crop and flip
         "flip": fields.flip or fields.name == "imagenet2012",
-        "auto": fields.auto_augment,
-        "cutout": fields.cutout,
+        "AutoAugment": fields.auto_augment,
+        "Cutout": fields.cutout,
     }
-    return " ".join(name for name, used in names.items() if used)
+    return {name for name, used in names.items() if used}
 
 
 @pytest.mark.parametrize("name", COLUMNS)
 def test_a_configuration_equals_its_column_of_table_4(name):
     config = importlib.import_module(f"configs.{name}").get_config()
-    column = table()[name]
-    assert config.model.name == column["Architecture"].replace("-", "").lower()
-    assert str(config.timesteps) in column["Timesteps"].split("/")
+    dataset, network = COLUMNS[name]
+    column = paper.recipe(dataset)
+    assert paper.recipe(config.data.name) is column
+    assert config.model.name == network.replace("-", "").lower()
+    assert config.timesteps in column.timesteps
     assert config.neuron.kind == "lnm"
-    assert config.neuron.surrogate == column["Surrogate Gradient"].lower()
-    assert str(window(config)) == column["Surrogate Window"]
-    assert augmentations(config) == column["Augmentations"]
+    assert config.neuron.surrogate == column.surrogate.lower()
+    assert window(config) == column.window
+    assert augmentations(config) == set(column.augmentations)
+    assert column.image_size in (None, config.data.image_size)
     for field, value in {
-        "Epochs": config.epochs,
-        "Learning Rate": config.optimizer.learning_rate,
-        "LNM Learning Rate": config.optimizer.neuron_learning_rate,
-        "Momentum": config.optimizer.momentum,
-        "Weight Decay": config.optimizer.weight_decay,
-        "Label Smoothing": config.label_smoothing,
-        "Warm Up Epochs": config.optimizer.warmup_epochs,
-        "Initial Decay": config.neuron.decay,
-        "Threshold": config.neuron.threshold,
+        "epochs": config.epochs,
+        "learning_rate": config.optimizer.learning_rate,
+        "lnm_learning_rate": config.optimizer.neuron_learning_rate,
+        "momentum": config.optimizer.momentum,
+        "weight_decay": config.optimizer.weight_decay,
+        "label_smoothing": config.label_smoothing,
+        "warmup_epochs": config.optimizer.warmup_epochs,
+        "decay": config.neuron.decay,
+        "threshold": config.neuron.threshold,
     }.items():
-        assert value == float(column[field]), field
+        assert value == getattr(column, field), field
+    neuron = config.neuron
+    assert (neuron.degree, neuron.bound, neuron.clip) == (paper.DEGREE, "clip", paper.CLIP)
+
+
+def test_every_network_of_table_4_has_a_configuration():
+    published = {
+        (column.dataset, network) for column in paper.TABLE_4 for network in column.networks
+    }
+    assert set(COLUMNS.values()) == published
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("[!_]*.py")), ids=lambda p: p.stem)

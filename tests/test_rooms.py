@@ -12,6 +12,7 @@ BELOW = {
     "version": set(),
     "launch": set(),
     "recompute": set(),
+    "paper": set(),
     "neurons": {"recompute"},
     "layers": {"neurons", "recompute"},
     "models": {"layers", "neurons"},
@@ -22,6 +23,7 @@ BELOW = {
 }
 # neurons is pure JAX; optional packages are imported inside the functions that use them.
 ALLOWED_AT_TOP = {
+    "paper": set(),
     "recompute": {"jax"},
     "neurons": {"jax", "numpy"},
     "layers": {"jax", "numpy", "flax"},
