@@ -84,8 +84,3 @@ def test_lif_is_compared_at_equal_rates_and_differs_in_the_neurons_macs_alone(mo
 )
 def test_macs_of_an_update(fields, macs):
     assert energy.macs_per_update(SimpleNamespace(**(NEURON | fields))) == macs
-
-
-def test_the_published_overheads_follow_from_the_published_energies():
-    for _, _, _, lif, lnm, overhead in energy.TABLE_3:
-        assert 100 * (lnm / lif - 1) == pytest.approx(overhead, abs=0.15)  # of rounded mJ

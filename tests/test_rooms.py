@@ -19,7 +19,7 @@ BELOW = {
     "data": {"errors", "neurons", "version"},
     "training": {"data", "errors", "launch", "layers", "models", "neurons"},
     "export": {"data", "errors", "launch", "layers", "models", "neurons", "training"},
-    "analysis": {"data", "errors", "launch", "layers", "models", "neurons", "training"},
+    "analysis": {"data", "errors", "launch", "layers", "models", "neurons", "paper", "training"},
 }
 # neurons is pure JAX; optional packages are imported inside the functions that use them.
 ALLOWED_AT_TOP = {

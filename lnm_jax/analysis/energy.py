@@ -15,13 +15,6 @@ if TYPE_CHECKING:
     from lnm_jax.analysis.recording import Recording
     from lnm_jax.training.loop import Run
 
-# Table 3 of the paper: (data set, network, T, LIF mJ, LNM of degree 3 mJ, overhead %).
-TABLE_3 = (
-    ("CIFAR-10", "ResNet-19", 2, 0.547, 0.570, 4.20),
-    ("CIFAR-100", "ResNet-19", 2, 0.649, 0.672, 3.54),
-    ("CIFAR-10 DVS", "ResNet-19", 10, 4.758, 5.015, 5.40),
-    ("ImageNet", "ResNet-34", 4, 13.725, 14.020, 2.15),
-)
 EXPONENTIAL = 5  # MACs of exp: a polynomial of degree 5, after the exponent's bits are split off
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lnm_jax import paper
 from lnm_jax.analysis import degrees, drawing, energy, page
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ def energy_of(run: Run, recorded: Recording) -> page.Section:
     ]
     keys = ("data set", "network", "T", "LIF, mJ", "LNM (3 MACs), mJ", "overhead, %")
     published = [
-        dict(zip(keys, (*row[:3], f"{row[3]:.3f}", f"{row[4]:.3f}", f"{row[5]:.2f}"), strict=True))
-        for row in energy.TABLE_3  # with the digits as published
+        dict(zip(keys, (*row[:3], *(str(x).split()[0] for x in row[3:])), strict=True))
+        for row in paper.TABLE_3
     ]
     layers = [
         row._asdict()
