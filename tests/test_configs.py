@@ -87,6 +87,8 @@ def test_every_configuration_is_valid_and_its_model_takes_its_data(path):
         "digits": (1, 8, 8, 1),
         "digits_dvs": (10, 1, 16, 16, 2),
         "cifar10dvs": (10, 1, 48, 48, 2),
+        "interval": (30, 1, 1, 1, 16),
+        "identify": (100, 1, 1, 1, 36),
         "imagenet2012": (1, 224, 224, 3),
     }.get(config.data.name, (1, 32, 32, 3))
     model = models.build(
@@ -97,7 +99,8 @@ def test_every_configuration_is_valid_and_its_model_takes_its_data(path):
     )
     images = jax.ShapeDtypeStruct(shape, "float32")
     variables = jax.eval_shape(model.init, jax.random.key(0), images)
-    assert jax.eval_shape(model.apply, variables, images).shape == (1, 10)
+    outputs = jax.eval_shape(model.apply, variables, images).shape
+    assert outputs == ((1, 100, 10) if config.loss.name == "spike_trains" else (1, 10))
 
 
 def test_the_slurm_script_runs_any_configuration(tmp_path):
