@@ -154,6 +154,7 @@ def test_side_heads_see_the_blocks_they_are_named_for_and_leave_inference_alone(
     model = network(side_heads=(2,), side_features=6)
     variables = jax.jit(model.init)(jax.random.key(1), X)
     assert "side_head_2" in variables["params"]
+    variables = {name: variables[name] for name in ("params", "batch_stats")}  # not what it sowed
     _, sown = model.apply(variables, X, train=True, mutable=["batch_stats", "side_logits"])
     assert jax.tree.map(jnp.shape, sown["side_logits"]) == {"block_2": (2, 5)}
     _, nothing = model.apply(variables, X, mutable=["side_logits"])

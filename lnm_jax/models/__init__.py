@@ -50,7 +50,8 @@ INPUTS = {
 
 def _hashable(value):
     """Lists as tuples, also inside: Flax wants its modules' attributes so."""
-    return tuple(map(_hashable, value)) if isinstance(value, list | tuple) else value
+    plain = isinstance(value, list | tuple) and not hasattr(value, "_fields")
+    return tuple(map(_hashable, value)) if plain else value
 
 
 def build(
