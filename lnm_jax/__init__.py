@@ -4,7 +4,17 @@ import importlib
 
 from lnm_jax.version import __version__
 
-__all__ = ["__version__", "analysis", "data", "export", "layers", "models", "neurons", "training"]
+__all__ = [
+    "__version__",
+    "analysis",
+    "data",
+    "export",
+    "layers",
+    "models",
+    "neurons",
+    "paper",
+    "training",
+]
 
 
 def __getattr__(name: str):

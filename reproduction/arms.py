@@ -11,8 +11,7 @@ class Arm(NamedTuple):
     Attributes:
       name: as the tables print it.
       fields: dotted fields of a configuration and their values.
-      tries: other fields, with values among which the best one is chosen, after the learning
-        rate; the first is used while that is chosen.
+      tries: other fields, with values among which the best one is chosen, with the learning rate.
       method: its name in the paper's tables, None if it is not there.
     """
 

@@ -97,10 +97,13 @@ class Campaign:
         Raises: Interrupted after a signal, when running jobs have saved; ConfigError.
         """
         wanted = list(dict.fromkeys(wanted))
-        results = {job: found for job in wanted if (found := self.result(job))}
-        missing = [job for job in wanted if job not in results]
+        # Fields may be given that are the experiment's own: equal runs are one directory.
+        same = {job: run_directory.path_of(job.config(self.directory)) for job in wanted}
+        first = {same[job]: job for job in reversed(wanted)}
+        results = {job: found for job in first.values() if (found := self.result(job))}
+        missing = [job for job in first.values() if job not in results]
         if missing:
-            self._say(f"{len(results)} of {len(wanted)} runs are there, {len(missing)} to go")
+            self._say(f"{len(results)} of {len(first)} runs are there, {len(missing)} to go")
         with ThreadPoolExecutor(self._jobs) as pool:
             futures = {job: pool.submit(self._one, job) for job in missing}
             try:
@@ -118,7 +121,10 @@ class Campaign:
                 if isinstance(error, KeyboardInterrupt):
                     raise Interrupted("stopped; the same command goes on") from None
                 raise
-        return results
+        self.failed |= {
+            job: self.failed[first[same[job]]] for job in wanted if first[same[job]] in self.failed
+        }
+        return {job: results[first[same[job]]] for job in wanted if first[same[job]] in results}
 
     def result(self, job: Job) -> Result | None:
         """The job's result if its run is complete."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -51,21 +52,16 @@ def choose(
 ) -> dict[str, dict]:
     """The fields under which each arm's mean accuracy of the last epoch was highest, by name.
 
-    First the weight learning rate, then, at that rate, what else the arm tries.
+    Every weight learning rate is tried with every value of what else the arm tries.
     """
     if not setting.rates or not seeds:
         return {arm.name: {} for arm in arms}
-    first = {arm.name: {field: values[0] for field, values in arm.tries.items()} for arm in arms}
-    rates = {arm.name: [first[arm.name] | {RATE: rate} for rate in setting.rates] for arm in arms}
-    best = _best(runs, setting, arms, rates, seeds, more)
+    candidates = {}
     for arm in arms:
-        for field, values in arm.tries.items():
-            tried = {arm.name: [best[arm.name] | {field: value} for value in values]}
-            best |= _best(runs, setting, [arm], tried, seeds, more)
-    return best
-
-
-def _best(runs, setting, arms, candidates, seeds, more):
+        tries = {RATE: setting.rates, **arm.tries}
+        candidates[arm.name] = [
+            dict(zip(tries, values, strict=True)) for values in itertools.product(*tries.values())
+        ]
     jobs = {
         (arm.name, place, seed): job_of(setting, arm, fields, seed, more)
         for arm in arms
