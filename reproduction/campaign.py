@@ -121,10 +121,9 @@ class Campaign:
                 if isinstance(error, KeyboardInterrupt):
                     raise Interrupted("stopped; the same command goes on") from None
                 raise
-        self.failed |= {
-            job: self.failed[first[same[job]]] for job in wanted if first[same[job]] in self.failed
-        }
-        return {job: results[first[same[job]]] for job in wanted if first[same[job]] in results}
+        ran = {job: first[same[job]] for job in wanted}
+        self.failed |= {job: self.failed[ran[job]] for job in wanted if ran[job] in self.failed}
+        return {job: results[ran[job]] for job in wanted if ran[job] in results}
 
     def result(self, job: Job) -> Result | None:
         """The job's result if its run is complete."""

@@ -97,6 +97,8 @@ def compare(
     Args:
       more: fields of every run, such as fewer epochs.
     """
+    if not (setting.rates and tuning_seeds):  # nothing is chosen: what would be tried is no arm
+        arms = [arm for arm in arms if not arm.tries]
     tuning = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + tuning_seeds)
     chosen = choose(runs, setting, arms, tuning, more)
     jobs = {
