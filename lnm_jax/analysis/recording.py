@@ -13,6 +13,7 @@ import numpy as np
 
 from lnm_jax import data
 from lnm_jax.analysis import measuring, runs
+from lnm_jax.training import shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 BINS = 1600
 SAMPLE = 4096  # neurons of a layer whose currents are kept, of all examples together
 SAMPLE_PER_CHANNEL = 64  # at least so many, where channels have neurons of their own
-SATURATED = 0.95  # a neuron is saturated if it spikes in this share of timesteps or more
 
 
 class Layer(NamedTuple):
@@ -67,12 +67,12 @@ class Layer(NamedTuple):
     @property
     def dead(self) -> float:
         """Share of neurons that never spiked."""
-        return float((self.spikes == 0).mean())
+        return shares.dead(self.spikes)
 
     @property
     def saturated(self) -> float:
-        """Share of neurons that spiked in `SATURATED` of the timesteps or more."""
-        return float((self.spikes >= SATURATED * self.updates).mean())
+        """Share of neurons that spiked in `shares.SATURATED` of the timesteps or more."""
+        return shares.saturated(self.spikes, self.updates)
 
     @property
     def at_zero(self) -> float:

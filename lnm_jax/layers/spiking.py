@@ -43,7 +43,11 @@ class Spiking(nn.Module):
     def __call__(
         self, currents: Float[Array, "T *B C"], *, train: bool = False
     ) -> Float[Array, "T *B C"]:
-        """Spikes for currents; sows "rates": mean spikes per neuron and timestep, (B,)."""
+        """Spikes for currents.
+
+        Sows "rates", mean spikes per neuron and timestep, (B,); and "spikes", the spikes of each
+        neuron over time, (B, ..., C) float32. A jitted step that asks for neither pays nothing.
+        """
         neuron = self.neuron
         if self.sharing == "channel":
             neuron = neurons.per_channel(neuron, currents.shape[-1])
@@ -54,6 +58,9 @@ class Spiking(nn.Module):
         # A rate of each example, so that padding can be masked.
         rates = spikes.mean((0, *range(2, spikes.ndim)), dtype=jnp.float32)
         self.sow("rates", "rate", rates, reduce_fn=lambda _, new: new)
+        if self.is_mutable_collection("spikes"):
+            counts = spikes.sum(0, dtype=jnp.float32)
+            self.sow("spikes", "count", counts, reduce_fn=lambda _, new: new)
         return spikes
 
     def _width(self, neuron, params, currents, train):
