@@ -17,10 +17,11 @@ def test_spiking_owns_theta_and_runs_the_neuron():
     currents = jax.random.normal(jax.random.key(1), (3, 2, 4, 4, 5))
     variables = jax.jit(layer.init)(jax.random.key(0), currents)
     assert jax.tree.map(jnp.shape, variables["params"]) == {"neuron": {"theta": (2,)}}
-    spikes, sown = layer.apply(variables, currents, mutable=["rates"])
+    spikes, sown = layer.apply(variables, currents, mutable=["rates", "spikes"])
     wanted = neurons.run(neuron, variables["params"]["neuron"], currents)
     np.testing.assert_array_equal(spikes, wanted)
     np.testing.assert_allclose(sown["rates"]["rate"], wanted.mean((0, 2, 3, 4)), rtol=1e-6)
+    np.testing.assert_array_equal(sown["spikes"]["count"], wanted.sum(0))
 
 
 def test_a_neuron_without_parameters_adds_none():

@@ -216,6 +216,12 @@ def test_csvs_hold_what_the_page_says(output, run):
         assert row["parameters"] in page
     rows = list(csv.DictReader((output / "lnm-degrees.csv").read_text().splitlines()))
     assert [row["degree"] for row in rows] == ["3", "2", "1"]
+    rows = csv.DictReader((output / "lnm-activity_over_training.csv").read_text().splitlines())
+    found = [float(row["dead, %"]) for row in rows if row["path"] == "stem_spike"]
+    records = [record for record in run.records if record["split"] == "test"]
+    assert found == [100 * record["dead"]["stem_spike"] for record in records]
+    rates_alone = (output / "lif-activity_over_training.csv").read_text().splitlines()[0]
+    assert rates_alone == "path,epoch,spike rate"  # this run's metrics.jsonl has no shares
     assert not [name for name in os.listdir(output) if name.endswith(".tmp")]
 
 

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 
 from lnm_jax import neurons
 from lnm_jax.data import augment
-from lnm_jax.layers import Spiking
+from lnm_jax.layers import Recorded, Spiking
+from lnm_jax.training import losses
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 def plain(model: nn.Module) -> nn.Module:
     """The model without rematerialisation, whose inner traces interception cannot look into."""
     return model.clone(remat="none") if hasattr(model, "remat") else model
+
+
+def scored(this: Experiment) -> tuple[nn.Module, losses.Loss]:
+    """The model with the outputs that its loss takes, and that loss."""
+    loss = losses.build(this.config)
+    return plain(this.model).clone(readout=loss.readout), loss
 
 
 def prepare(this: Experiment) -> Callable:
@@ -44,7 +51,7 @@ def measure(this: Experiment, edges: np.ndarray, sample: int) -> Callable:
       edges: of the histograms' bins, evenly spaced.
       sample: neurons of each layer whose currents are returned.
     """
-    model, prepared, neuron = plain(this.model), prepare(this), this.neuron
+    (model, loss), prepared, neuron = scored(this), prepare(this), this.neuron
 
     def sums(variables, batch, key):
         mask, layers, inputs = batch["mask"], {}, {}
@@ -54,18 +61,23 @@ def measure(this: Experiment, edges: np.ndarray, sample: int) -> Callable:
             if context.method_name != "__call__":
                 return call(*args, **kwargs)
             if isinstance(module, Spiking):
-                params = module.get_variable("params", "neuron", {})
+                _, params, currents = module.prepared(args[0])
                 drawn = jax.random.fold_in(key, len(layers))
-                layers[path], spikes = _visit(neuron, params, args[0], mask, drawn, edges, sample)
-                return spikes
+                layers[path], spikes = _visit(neuron, params, currents, mask, drawn, edges, sample)
+                # A recorded layer goes on with the recording, whatever its own neurons would do.
+                return call(*args, **kwargs) if isinstance(module, Recorded) else spikes
             if isinstance(module, nn.Conv | nn.Dense):
                 inputs[path] = _received(args[0], mask)
             return call(*args, **kwargs)
 
         with nn.intercept_methods(intercept):
-            logits = model.apply(variables, prepared(batch["image"]))
-        correct = ((logits.argmax(-1) == batch["label"]) * mask).sum()
-        return {"layers": layers, "inputs": inputs, "correct": correct, "count": mask.sum()}
+            outputs = model.apply(variables, prepared(batch["image"]))
+        return {
+            "layers": layers,
+            "inputs": inputs,
+            "score": tuple((part * mask).sum() for part in loss.score(outputs, batch["label"])),
+            "count": mask.sum(),
+        }
 
     return sums
 

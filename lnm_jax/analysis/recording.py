@@ -9,10 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from lnm_jax import data
 from lnm_jax.analysis import measuring, runs
+from lnm_jax.errors import ConfigError
+from lnm_jax.training import shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
 BINS = 1600
 SAMPLE = 4096  # neurons of a layer whose currents are kept, of all examples together
 SAMPLE_PER_CHANNEL = 64  # at least so many, where channels have neurons of their own
-SATURATED = 0.95  # a neuron is saturated if it spikes in this share of timesteps or more
 
 
 class Layer(NamedTuple):
@@ -67,12 +69,12 @@ class Layer(NamedTuple):
     @property
     def dead(self) -> float:
         """Share of neurons that never spiked."""
-        return float((self.spikes == 0).mean())
+        return shares.dead(self.spikes)
 
     @property
     def saturated(self) -> float:
-        """Share of neurons that spiked in `SATURATED` of the timesteps or more."""
-        return float((self.spikes >= SATURATED * self.updates).mean())
+        """Share of neurons that spiked in `shares.SATURATED` of the timesteps or more."""
+        return shares.saturated(self.spikes, self.updates)
 
     @property
     def at_zero(self) -> float:
@@ -140,8 +142,14 @@ def record(run: Run, *, examples: int = 0) -> Recording:
     Args:
       run: as `finished.load` or `training.loop.train` returns it.
       examples: how many, evenly spaced over the test set; 0 for all.
+    Raises: ConfigError for a network with membrane_norm.
     """
     this = run.experiment
+    if this.config.spiking.membrane_norm:
+        raise ConfigError(
+            f"{run.directory}: config.spiking.membrane_norm decides by normalised potentials, "
+            "which this analysis does not follow"
+        )
     split = runs.spread(this.dataset.test, examples)
     size = min(this.config.data.eval_batch_size, len(split.labels))
     batches = -(-len(split.labels) // size)
@@ -180,7 +188,8 @@ def record(run: Run, *, examples: int = 0) -> Recording:
         path: Input(float(entry["sum"] / entry["entries"]), float(entry["on"] / entry["entries"]))
         for path, entry in totals["inputs"].items()
     }
-    return Recording(layers, inputs, count, timesteps, 100 * float(totals["correct"]) / count)
+    hits, possible = map(float, totals["score"])
+    return Recording(layers, inputs, count, timesteps, 100 * hits / max(possible, 1.0))
 
 
 def accuracy_of(run: Run, *, examples: int = 0) -> Callable[[Any], float]:
@@ -192,16 +201,18 @@ def accuracy_of(run: Run, *, examples: int = 0) -> Callable[[Any], float]:
     split = runs.spread(this.dataset.test, examples)
     size = min(this.config.data.eval_batch_size, len(split.labels))
     variables = jax.device_get(run.state.variables)
-    model, prepare = measuring.plain(this.model), measuring.prepare(this)
+    (model, loss), prepare = measuring.scored(this), measuring.prepare(this)
 
     @jax.jit
-    def correct(params, batch):
-        logits = model.apply({**variables, "params": params}, prepare(batch["image"]))
-        return ((logits.argmax(-1) == batch["label"]) * batch["mask"]).sum()
+    def score(params, batch):
+        outputs = model.apply({**variables, "params": params}, prepare(batch["image"]))
+        parts = loss.score(outputs, batch["label"])
+        return jnp.stack([(part * batch["mask"]).sum() for part in parts])
 
     def accuracy(params):
-        found = [float(correct(params, batch)) for batch in data.eval_batches(split, size)]
-        return 100 * sum(found) / len(split.labels)
+        found = [np.asarray(score(params, batch)) for batch in data.eval_batches(split, size)]
+        hits, possible = np.sum(found, 0, dtype=float)
+        return 100 * hits / max(possible, 1.0)
 
     return accuracy
 

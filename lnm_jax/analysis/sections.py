@@ -9,7 +9,7 @@ import numpy as np
 
 from lnm_jax.analysis import activity, drawing, firing, page, sections_costs, sections_learned
 from lnm_jax.analysis.curves import Group
-from lnm_jax.analysis.recording import SATURATED
+from lnm_jax.training.shares import SATURATED
 
 if TYPE_CHECKING:
     from lnm_jax.analysis.recording import Recording
@@ -106,10 +106,18 @@ def _activity(run, recorded):
         }
         for number, path in enumerate(facts.rate, 1)
     ]
+    columns = ("spike rate", "dead, %", "saturated, %")
     history = [
-        {"path": path, "epoch": int(epoch), "spike rate": float(rate)}
-        for path, rates in facts.history.items()
-        for epoch, rate in zip(facts.epochs, rates, strict=True)
+        {"path": path, "epoch": int(epoch)}
+        | {name: float(x) for name, x in zip(columns, values, strict=True) if np.isfinite(x)}
+        for path in facts.history
+        for epoch, *values in zip(
+            facts.epochs,
+            facts.history[path],
+            100 * facts.dead_history[path],
+            100 * facts.saturated_history[path],
+            strict=True,
+        )
     ]
     silent = [str(row["layer"]) for row in rows if row["dead, %"] == 100]
     before = ""
@@ -118,10 +126,16 @@ def _activity(run, recorded):
             f"No neuron of layer {', '.join(silent)} spiked: the layers after it see nothing of it."
         )
     caption = (
-        f"Left: spike rates on the whole test set after every epoch. Right: on the "
-        f"{recorded.examples} examples of this report, with the share of neurons that never "
-        f"spiked (dead) and that spiked in {SATURATED:.0%} of the timesteps or more (saturated)."
+        f"Left: {'activity' if facts.has_shares else 'spike rates'} on the whole test set after "
+        f"every epoch. Right: on the {recorded.examples} examples of this report. Dead is the "
+        "share of a layer's neurons that never spiked, saturated of those that spiked in "
+        f"{SATURATED:.0%} of the timesteps or more."
     )
+    if facts.has_shares:
+        caption += (
+            " Over training, thin lines are layers, bold ones their mean, and the layer with the "
+            "largest share in the end has its number. On fewer examples more neurons never spike."
+        )
     return page.Section(
         "Activity", before, {"activity": drawing.png(drawn)}, {"activity": caption},
         {"activity": rows, "activity_over_training": history}, page.table(rows),

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax.traverse_util import flatten_dict
 
 from lnm_jax import data, models, neurons
 from lnm_jax.data import augment, auto_augment
 from lnm_jax.errors import ConfigError
-from lnm_jax.training import losses, parallel, state, steps
+from lnm_jax.training import losses, parallel, shares, state, steps
 from lnm_jax.training.optimizer import make_optimizer, schedules
 
 
@@ -47,6 +48,12 @@ class Experiment(NamedTuple):
     def input_shape(self) -> tuple[int, ...]:
         """Of a batch of one example."""
         return steps.model_shape(self.dataset.train.shape)
+
+    @property
+    def timesteps(self) -> int:
+        """T that the network runs for: recordings bring their own."""
+        shape = self.dataset.train.shape
+        return shape[0] if len(shape) == 4 else self.config.timesteps
 
     def steps_until(self, epochs: float) -> int:
         """Training steps after which that many epochs are complete."""
@@ -154,18 +161,28 @@ def augmentation(fields, dataset: data.Dataset) -> Callable:
 
 
 def evaluate(experiment: Experiment, variables: dict) -> dict:
-    """Accuracy (%), loss (nats) and each layer's spike rate, every test image counted once.
+    """Accuracy (%), loss (nats) and each layer's activity, every test image counted once.
 
-    Returns: {"accuracy", "loss", "rates": {path: spikes per neuron and timestep}}.
+    Returns: {"accuracy", "loss", "rates": {path: spikes per neuron and timestep}, "dead":
+      {path: share of neurons that never spiked}, "saturated": {path: see `shares.saturated`}}.
     """
     size = experiment.config.data.eval_batch_size
     batches = data.eval_batches(experiment.dataset.test, size, shard=parallel.process())
-    sums = [jax.device_get(experiment.eval_step(variables, batch)) for batch in batches]
-    total = jax.tree.map(lambda *parts: float(sum(parts)), *sums)
-    images = total["count"]
-    rates = flatten_dict(total["rates"])
+    sums = (jax.device_get(experiment.eval_step(variables, batch)) for batch in batches)
+    # One at a time: the counts of all neurons are too large to keep those of every batch.
+    total = functools.reduce(functools.partial(jax.tree.map, np.add), sums)
+    images = float(total["count"])
+    updates = round(images) * experiment.timesteps
+    rates, spikes = _by_path(total["rates"]), _by_path(total["spikes"])
     return {
-        "accuracy": 100 * total["hits"] / max(total["possible"], 1),
-        "loss": total["loss"] / images,
-        "rates": {"/".join(path[:-1]): rate / images for path, rate in rates.items()},
+        "accuracy": 100 * float(total["hits"]) / max(float(total["possible"]), 1.0),
+        "loss": float(total["loss"]) / images,
+        "rates": {path: float(rate) / images for path, rate in rates.items()},
+        "dead": {path: shares.dead(counts) for path, counts in spikes.items()},
+        "saturated": {path: shares.saturated(counts, updates) for path, counts in spikes.items()},
     }
+
+
+def _by_path(sown: dict) -> dict[str, np.ndarray]:
+    """What layers have sown, a value each, by their paths."""
+    return {"/".join(path[:-1]): value for path, value in flatten_dict(sown).items()}

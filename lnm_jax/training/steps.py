@@ -127,21 +127,28 @@ def make_eval_step(
 ) -> Callable[[dict, dict], dict]:
     """A function (variables, batch) -> sums over the batch's images, padding left out.
 
-    Returns of it: count, loss, hits and possible, scalars, and rates, the sum of spike rates over
-    images for each spiking layer's path.
+    Returns of it: count, loss, hits and possible, scalars; and for each spiking layer's path rates,
+    the sum of spike rates over images, and spikes, of each neuron, int32 shaped like the layer.
     """
 
     def eval_step(variables, batch):
         images = _time_first(prepare(batch["image"]))
-        outputs, sown = model.apply(variables, images, mutable=["rates"])
+        outputs, sown = model.apply(variables, images, mutable=["rates", "spikes"])
         mask = batch["mask"]
         hits, possible = loss.score(outputs, batch["label"])
+
+        def of_each_neuron(counts):
+            real = mask.reshape(-1, *[1] * (counts.ndim - 1))
+            # Exact: one batch's spikes are below 2**24. Those of a whole test set may not be.
+            return (counts * real).sum(0).astype(jnp.int32)
+
         sums = {
             "count": mask.sum(),
             "loss": (loss.value(outputs, batch["label"]) * mask).sum(),
             "hits": (hits * mask).sum(),
             "possible": (possible * mask).sum(),
             "rates": jax.tree.map(lambda rates: (rates * mask).sum(), sown["rates"]),
+            "spikes": jax.tree.map(of_each_neuron, sown["spikes"]),
         }
         return _sum(sums, axis_name)
 
