@@ -50,7 +50,7 @@ class Drift(NamedTuple):
 
 
 class Firing(NamedTuple):
-    """How a neuron spikes and resets, as functions; see `factories.FiringFields`.
+    """How a neuron spikes and resets, as functions; see `firing.FiringFields`.
 
     Attributes:
       spike: surrogate spike function of (v_in - threshold, width).
