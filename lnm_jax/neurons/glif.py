@@ -65,9 +65,9 @@ def glif(
     fires = firing(threshold=threshold, surrogate=surrogate, width=width)
     start = {
         "tau": _raw("decay", decay),
-        "linear": _raw("threshold", threshold / LINEAR_STEPS),
-        "subtracted": _raw("threshold", threshold),
         "theta": _raw("threshold", threshold),
+        "subtracted": _raw("threshold", threshold),
+        "linear": _raw("threshold", threshold / LINEAR_STEPS),
     }
 
     def init(key):
