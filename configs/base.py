@@ -21,7 +21,9 @@ def get_config() -> ConfigDict:
     config.progress = True  # progress bar on the terminal
 
     config.neuron = ConfigDict()
-    # lnm, lnm_two_variable, if, lif, plif, qif, eif, adex; a kind uses the fields it has.
+    # lnm, lnm_two_variable, if, lif, plif, qif, eif, adex, and of docs/comparators.md: glif, clif,
+    # ternary, diet, tc_lif, ts_lif, lsg, psn, masked_psn, sliding_psn. A kind uses those fields
+    # that it has.
     config.neuron.kind = "lnm"
     config.neuron.degree = 3  # lnm: N of the polynomial
     config.neuron.family = "polynomial"  # lnm: polynomial, chebyshev, spline, mlp
@@ -41,8 +43,14 @@ def get_config() -> ConfigDict:
     config.neuron.a = 0.05  # adex: subthreshold adaptation, current per potential
     config.neuron.b = 0.1  # adex: jump of the adaptation at a spike, in units of the current
     config.neuron.tau_w = 5.0  # adex: time constant of the adaptation, in timesteps
+    config.neuron.learn_amplitude = False  # ternary: multiply spikes by a learned number
+    # tc_lif, ts_lif: what a spike takes from the dendrite, in units of the potential
+    config.neuron.dendrite_reset = 0.5
+    config.neuron.order = 2  # masked_psn, sliding_psn: timesteps that a spike depends on
+    config.neuron.masking = 1.0  # masked_psn: 0 for psn, 1 for a causal neuron
+    config.neuron.surrogate_gain = 1.0  # diet: factor of the surrogate; published 0.3
     config.neuron.threshold = 0.5  # v_th, in units of the input current
-    # rectangle, triangle, sigmoid, arctan, fast_sigmoid, piecewise_quadratic
+    # rectangle, triangle, sigmoid, arctan, fast_sigmoid, piecewise_quadratic, dspike, gaussian
     config.neuron.surrogate = "rectangle"
     config.neuron.width = 1.0  # of the surrogate, in units of the potential
     config.neuron.reset = "hard"  # after a spike: hard, soft

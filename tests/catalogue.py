@@ -8,9 +8,15 @@ from lnm_jax import neurons
 
 FAMILIES = [{"family": family} for family in neurons.FAMILIES]
 BOUNDS = [{"bound": bound} for bound in neurons.BOUNDS]
+# Neurons whose spikes are not 0 or 1 alone; tests/test_comparators.py runs over these.
+GRADED = {
+    "ternary": {"kind": "ternary"},
+    "ternary-amplitude": {"kind": "ternary", "learn_amplitude": True},
+    "ts_lif": {"kind": "ts_lif"},
+}
 # Keyword arguments of neurons.build, by a name for the test's report.
 VARIANTS = {
-    **{kind: {"kind": kind} for kind in neurons.NEURONS},
+    **{kind: {"kind": kind} for kind in neurons.NEURONS if kind not in GRADED},
     "lnm-chebyshev": {"kind": "lnm", "family": "chebyshev"},
     **{
         f"lnm-{bound}": {"kind": "lnm", "bound": bound}

@@ -66,5 +66,7 @@ PRIMITIVES = {
     "sigmoid": lambda x, w: scipy.special.expit(x / w),
     "arctan": lambda x, w: 0.5 + np.arctan(np.pi * x / (2 * w)) / np.pi,
     "fast_sigmoid": lambda x, w: 0.5 + 0.5 * (x / w) / (1 + np.abs(x) / w),
+    "dspike": lambda x, w: 0.5 + 0.5 * np.tanh(2.5 * np.clip(x / w, -1, 1)) / np.tanh(2.5),
+    "gaussian": lambda x, w: scipy.special.ndtr(x / w),
 }
 PRIMITIVES["piecewise_quadratic"] = PRIMITIVES["triangle"]

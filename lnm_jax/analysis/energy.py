@@ -93,7 +93,8 @@ def macs_per_update(fields) -> int:
 
     The paper's count: 1 for LIF, N for degree N by Horner. Beyond the paper: a Chebyshev f is
     turned into powers once; a spline is one cubic, after its piece is looked up; a softsign unit
-    of an MLP is 3 (in, out, and a division); two variables add w's two; QIF is of degree 2.
+    of an MLP is 3 (in, out, and a division); two variables add w's two; QIF is of degree 2; a
+    logistic function is an exponential and a division.
 
     Args:
       fields: `config.neuron`.
@@ -113,6 +114,13 @@ def macs_per_update(fields) -> int:
         "qif": 2,
         "eif": 2 + EXPONENTIAL,
         "adex": 2 + EXPONENTIAL + 2,
+        "glif": 5,
+        "clif": 2 + 2 * (EXPONENTIAL + 1),
+        "ternary": 1,
+        "diet": 1,
+        "tc_lif": 2,
+        "ts_lif": 6,
+        "lsg": 1,
     }[fields.kind]
 
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lnm_jax import data
+from lnm_jax import data, neurons
 from lnm_jax.analysis import measuring, runs
 from lnm_jax.errors import ConfigError
 from lnm_jax.training import shares
@@ -142,13 +142,18 @@ def record(run: Run, *, examples: int = 0) -> Recording:
     Args:
       run: as `finished.load` or `training.loop.train` returns it.
       examples: how many, evenly spaced over the test set; 0 for all.
-    Raises: ConfigError for a network with membrane_norm.
+    Raises: ConfigError for a network with membrane_norm, or of parallel neurons.
     """
     this = run.experiment
     if this.config.spiking.membrane_norm:
         raise ConfigError(
             f"{run.directory}: config.spiking.membrane_norm decides by normalised potentials, "
             "which this analysis does not follow"
+        )
+    if isinstance(this.neuron, neurons.Parallel):
+        raise ConfigError(
+            f"{run.directory}: {this.config.neuron.kind} has no potential from step to step, which "
+            "this analysis looks at"
         )
     split = runs.spread(this.dataset.test, examples)
     size = min(this.config.data.eval_batch_size, len(split.labels))

@@ -85,11 +85,12 @@ class Spiking(nn.Module):
 
     def sow_activity(self, spikes: Float[Array, "T *B C"]) -> None:
         """Sows "rates" and "spikes" where they are asked for."""
+        fired = spikes != 0  # a ternary spike may be -1
         # A rate of each example, so that padding can be masked.
-        rates = spikes.mean((0, *range(2, spikes.ndim)), dtype=jnp.float32)
+        rates = fired.mean((0, *range(2, spikes.ndim)), dtype=jnp.float32)
         self.sow("rates", "rate", rates, reduce_fn=lambda _, new: new)
         if self.is_mutable_collection("spikes"):
-            counts = spikes.sum(0, dtype=jnp.float32)
+            counts = fired.sum(0, dtype=jnp.float32)
             self.sow("spikes", "count", counts, reduce_fn=lambda _, new: new)
 
     def _width(self, neuron, params, currents, train):

@@ -8,6 +8,7 @@ import jax
 
 from lnm_jax.neurons import checks, over_time
 from lnm_jax.neurons.fused import fused
+from lnm_jax.neurons.psn import Parallel
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -20,7 +21,7 @@ FASTEST = {"cpu": "fused"}
 
 
 def run(
-    neuron: Neuron,
+    neuron: Neuron | Parallel,
     params: Params,
     currents: Float[Array, "T ..."],
     *,
@@ -29,7 +30,7 @@ def run(
     """Spikes of a neuron driven by currents over time, from its reset state.
 
     Args:
-      neuron: the triple.
+      neuron: the triple, or a `Parallel`, which has no timesteps to choose a backend for.
       params: as made by `neuron.init`.
       currents: (T, ...) input currents; potentials are float32 or wider.
       backend: "scan" (`jax.lax.scan`, unrolled up to T = 32), "fused" (keeps only currents for
@@ -39,6 +40,8 @@ def run(
       or of an integer dtype.
     """
     checks.one_of("backend", backend, ["auto", *BACKENDS])
+    if isinstance(neuron, Parallel):
+        return neuron.apply(params, currents)
     currents = over_time.checked(currents)
     if backend == "auto":
         backend = FASTEST.get(jax.default_backend(), "scan")

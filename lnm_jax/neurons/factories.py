@@ -2,70 +2,27 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import math
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
 from lnm_jax.neurons import bounding, checks, drift, fixed, two_variable
-from lnm_jax.neurons.neuron import Drift, Firing, Neuron, integrate_and_fire
-from lnm_jax.neurons.reset import RESETS, gate
-from lnm_jax.neurons.surrogate import SURROGATES
+from lnm_jax.neurons.clif import clif
+from lnm_jax.neurons.diet import diet
+from lnm_jax.neurons.firing import FiringFields, firing
+from lnm_jax.neurons.glif import glif
+from lnm_jax.neurons.lsg import lsg
+from lnm_jax.neurons.neuron import Drift, Neuron, integrate_and_fire
+from lnm_jax.neurons.psn import Parallel, masked_psn, psn, sliding_psn
+from lnm_jax.neurons.tc_lif import tc_lif
+from lnm_jax.neurons.ternary import ternary
+from lnm_jax.neurons.ts_lif import ts_lif
 
 if TYPE_CHECKING:
     from typing import Unpack
-
-
-class FiringFields(TypedDict, total=False):
-    """How a neuron spikes and resets: keyword arguments that all factories share.
-
-    Attributes:
-      threshold: v_th, in units of the input current; default 0.5 (Table 4).
-      surrogate: name in `SURROGATES`; default "rectangle".
-      width: the surrogate's width, in units of the potential; default 1.
-      reset: name in `RESETS`; default "hard".
-      v_reset: potential at the start and after a hard reset; default 0.
-      gate_gradient: gradient through the reset's gate, or none (Algorithm 1, the default).
-    """
-
-    threshold: float
-    surrogate: str
-    width: float
-    reset: str
-    v_reset: float
-    gate_gradient: bool
-
-
-def firing(
-    *,
-    threshold: float = 0.5,
-    surrogate: str = "rectangle",
-    width: float = 1.0,
-    reset: str = "hard",
-    v_reset: float = 0.0,
-    gate_gradient: bool = False,
-) -> Firing:
-    """The functions that `FiringFields` name.
-
-    Raises: ValueError naming the argument, its value and what is allowed.
-    """
-    checks.positive("threshold", threshold)
-    checks.positive("width", width)
-    checks.one_of("surrogate", surrogate, SURROGATES)
-    checks.one_of("reset", reset, RESETS)
-    if not v_reset < threshold:
-        raise ValueError(f"v_reset must be below the threshold {threshold}, got {v_reset}")
-    return Firing(
-        spike=SURROGATES[surrogate],
-        reset=RESETS[reset](threshold=threshold, v_reset=v_reset, gate_gradient=gate_gradient),
-        gate=functools.partial(gate, gate_gradient=gate_gradient),
-        threshold=threshold,
-        v_reset=v_reset,
-        width=width,
-    )
 
 
 def _bound(name: str, limit: float) -> bounding.Bound:
@@ -226,6 +183,17 @@ NEURONS = {
     "qif": qif,
     "eif": eif,
     "adex": adex,
+    # Published methods to compare with (docs/comparators.md).
+    "glif": glif,
+    "clif": clif,
+    "ternary": ternary,
+    "diet": diet,
+    "tc_lif": tc_lif,
+    "ts_lif": ts_lif,
+    "lsg": lsg,
+    "psn": psn,
+    "masked_psn": masked_psn,
+    "sliding_psn": sliding_psn,
 }
 
 
@@ -233,7 +201,8 @@ def fields(kind: str) -> set[str]:
     """Names of the keyword arguments that the factory of that kind takes."""
     parameters = inspect.signature(NEURONS[kind]).parameters.values()
     own = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
-    return own | set(FiringFields.__annotations__)
+    shared = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    return own | (set(FiringFields.__annotations__) if shared else set())
 
 
 def firing_of(**given: Any) -> Firing:
@@ -242,7 +211,7 @@ def firing_of(**given: Any) -> Firing:
     return firing(**{name: value for name, value in given.items() if name in own})
 
 
-def build(kind: str, **given: Any) -> Neuron:
+def build(kind: str, **given: Any) -> Neuron | Parallel:
     """The neuron of that kind, from one set of fields for all kinds.
 
     A field that the kind does not have (degree, for a LIF) is not used, so that a baseline

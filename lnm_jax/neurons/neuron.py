@@ -32,7 +32,9 @@ class Neuron(NamedTuple):
 
 
 def one_variable(neuron: Neuron) -> bool:
-    """Whether a neuron's state is one array, its membrane potential."""
+    """Whether a neuron's state is one array, its membrane potential; one without state is not."""
+    if not hasattr(neuron, "reset"):
+        return False
     state = jax.eval_shape(lambda: neuron.reset((), jnp.float32))
     return jax.tree.structure(state) == jax.tree.structure(0)
 
@@ -50,7 +52,7 @@ class Drift(NamedTuple):
 
 
 class Firing(NamedTuple):
-    """How a neuron spikes and resets, as functions; see `factories.FiringFields`.
+    """How a neuron spikes and resets, as functions; see `firing.FiringFields`.
 
     Attributes:
       spike: surrogate spike function of (v_in - threshold, width).

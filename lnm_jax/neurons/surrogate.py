@@ -6,6 +6,7 @@ derivative has area 1 for every width, so that width alone trades height for rea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 Spike = Callable  # spikes = spike(x, width), elementwise
+
+DSPIKE_TEMPERATURE = 2.5  # per width
 
 
 def heaviside(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -84,11 +87,36 @@ def _fast_sigmoid(x, width):
     return 0.5 / (width * scaled * scaled)
 
 
+def _dspike(x, width):
+    """b sech(b x / width)**2 / (2 width tanh(b)) where |x| <= width (Li et al. 2021), b = 2.5.
+
+    At width 1 it is the centred Dspike of fixed temperature b that Deng et al. (2023) train
+    with. Dspike's search of the temperature in every epoch is not here. Another form, of
+    potentials in [0, 1] with temperature 3, is centred on 0.5 and has another ratio of
+    temperature to reach.
+    """
+    slope = jnp.tanh(DSPIKE_TEMPERATURE * x / width)
+    height = DSPIKE_TEMPERATURE / (2 * math.tanh(DSPIKE_TEMPERATURE))
+    return jnp.where(jnp.abs(x) <= width, height * (1 - slope * slope) / width, 0)
+
+
+def _gaussian(x, width):
+    """exp(-(x / width)**2 / 2) / (width sqrt(2 pi)): the normal density, width its deviation.
+
+    It is the expectation of LocalZO's random derivative (Mukhoty et al. 2023), whose delta is
+    the width; published 0.5.
+    """
+    scaled = x / width
+    return jnp.exp(-0.5 * scaled * scaled) / (width * math.sqrt(2 * math.pi))
+
+
 rectangle = with_derivative(_rectangle)
 triangle = with_derivative(_triangle)
 sigmoid = with_derivative(_sigmoid)
 arctan = with_derivative(_arctan)
 fast_sigmoid = with_derivative(_fast_sigmoid)
+dspike = with_derivative(_dspike)
+gaussian = with_derivative(_gaussian)
 
 SURROGATES = {
     "rectangle": rectangle,
@@ -98,4 +126,6 @@ SURROGATES = {
     "fast_sigmoid": fast_sigmoid,
     # The derivative of a piecewise quadratic is the triangle: one function, two names.
     "piecewise_quadratic": triangle,
+    "dspike": dspike,
+    "gaussian": gaussian,
 }

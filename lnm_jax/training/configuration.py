@@ -186,7 +186,7 @@ def validate(config) -> None:
         for field, check in RULES.items():
             check(field, fields[field])
     with _prefixed("config.neuron."):
-        neuron = neurons.build(**config.neuron)
+        neuron = neurons.build(**config.neuron, timesteps=config.timesteps)
     with _prefixed("config."):
         usual = {"window": 0.0, "start": "reset", "membrane_norm": False}
         for field, value in usual.items():
@@ -195,6 +195,10 @@ def validate(config) -> None:
                     f"spiking.{field} must be {value} for a neuron of several variables, "
                     f"got {config.spiking[field]}"
                 )
+        if config.spiking.sharing == "channel" and isinstance(neuron, neurons.Parallel):
+            raise ValueError(
+                f"spiking.sharing must be layer for neuron.kind {config.neuron.kind}, got channel"
+            )
         models.build(**config.model, neuron=neuron, num_classes=2, timesteps=config.timesteps)
     devices = parallel.device_count()
     for field in ("batch_size", "eval_batch_size"):

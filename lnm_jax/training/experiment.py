@@ -74,7 +74,7 @@ def build(config, dataset: data.Dataset | None = None) -> Experiment:
     if dataset is None:
         fields = config.data.to_dict()
         dataset = data.load(timesteps=config.timesteps, progress=config.progress, **fields)
-    neuron = neurons.build(**config.neuron)
+    neuron = neurons.build(**config.neuron, timesteps=config.timesteps)
     loss = losses.build(config)
     model = models.build(
         neuron=neuron,

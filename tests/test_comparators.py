@@ -1,0 +1,310 @@
+"""The compared methods: against their equations in NumPy, and their published special cases."""
+
+import functools
+
+import comparator_reference as reference
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from catalogue import GRADED, trained
+
+from lnm_jax import neurons
+from lnm_jax.neurons import fused, kernel, over_time
+
+T, N = 6, 40
+SCOPES = dict(zip(GRADED, ("layer", "channel", "channel"), strict=True))  # of parameters
+WIDTH = 0.7  # of the sigmoid surrogate, whose slope is nowhere 0
+
+
+def slope(x):
+    share = reference.s(x / WIDTH)
+    return share * (1 - share) / WIDTH
+
+
+SMOOTH = {"surrogate": "sigmoid", "width": WIDTH}
+# Each: the neuron, its reference, and the fields that the reference takes.
+METHODS = {
+    "clif": (neurons.clif(**SMOOTH), reference.clif, {"decay": 0.5, "threshold": 1.0}),
+    "clif-recipe": (
+        neurons.build("clif", decay=0.25, threshold=0.5, **SMOOTH),
+        reference.clif,
+        {"decay": 0.25, "threshold": 0.5},
+    ),
+    "glif": (neurons.glif(timesteps=T, **SMOOTH), reference.glif, {}),
+    "glif-fewer-conductances": (neurons.glif(timesteps=2, **SMOOTH), reference.glif, {}),
+    "ternary": (neurons.ternary(**SMOOTH), reference.ternary, {"decay": 0.25, "threshold": 0.5}),
+    "ternary-amplitude": (
+        neurons.ternary(learn_amplitude=True, gate_gradient=False, decay=0.5, **SMOOTH),
+        reference.ternary,
+        {"decay": 0.5, "threshold": 0.5, "gate_gradient": False},
+    ),
+    "diet": (neurons.diet(decay=0.8, surrogate_gain=1.0, **SMOOTH), reference.diet, {}),
+    "tc_lif": (
+        neurons.tc_lif(dendrite_reset=0.6, **SMOOTH),
+        reference.tc_lif,
+        {"threshold": 1.0, "dendrite_reset": 0.6},
+    ),
+    "ts_lif": (
+        neurons.ts_lif(threshold=0.4, **SMOOTH),
+        reference.ts_lif,
+        {"threshold": 0.4, "dendrite_reset": 0.5},
+    ),
+    "lsg": (neurons.lsg(), reference.lsg, {"threshold": 0.5}),
+    "psn": (neurons.psn(timesteps=T, threshold=0.2, **SMOOTH), reference.psn, {}),
+    "masked_psn": (
+        neurons.masked_psn(timesteps=T, order=3, masking=0.75, threshold=0.2, **SMOOTH),
+        reference.masked_psn,
+        {"order": 3, "masking": 0.75},
+    ),
+    "sliding_psn": (neurons.sliding_psn(order=3, **SMOOTH), reference.sliding_psn, {}),
+}
+
+
+def over(neuron):
+    """(params, currents) -> spikes."""
+    if isinstance(neuron, neurons.Parallel):
+        return neuron.apply
+    return functools.partial(over_time.scan, neuron)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_spikes_and_gradients_are_those_of_the_equations(name):
+    neuron, method, fields = METHODS[name]
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        params = jax.tree.map(lambda x: np.asarray(x, np.float64), trained(neuron))
+        currents = rng.normal(0.5, 0.8, (T, N))
+        cotangent = rng.normal(size=(T, N))
+        direction = jax.tree.map(lambda x: rng.normal(size=x.shape), (params, currents))
+
+        @jax.jit
+        def both(params, currents, cotangent):
+            spikes, pullback = jax.vjp(over(neuron), params, currents)
+            return spikes, pullback(cotangent)
+
+        spikes, gradient = jax.device_get(both(params, currents, cotangent))
+    wanted, derivative = reference.directional(
+        method, slope, (params, currents), direction, cotangent, **fields
+    )
+    np.testing.assert_array_equal(spikes, wanted)
+    assert 0.1 < (spikes != 0).mean() < 0.9
+    parts = jax.tree.map(lambda a, b: (a * b).sum(), gradient, direction)
+    np.testing.assert_allclose(sum(jax.tree.leaves(parts)), derivative, rtol=1e-6)
+
+
+def run(neuron, params, currents):
+    return np.asarray(over(neuron)(params, jnp.asarray(currents, jnp.float32)))
+
+
+def currents_of(low=None, seed=1):
+    currents = np.random.default_rng(seed).normal(0.4, 0.6, (T, N))
+    return currents if low is None else np.maximum(currents, low)
+
+
+def test_clif_without_its_memory_is_lif_with_a_soft_reset():
+    clif, lif = neurons.clif(), neurons.lif(decay=0.5, threshold=1.0, reset="soft")
+    v, state = lif.reset((N,)), (jnp.zeros(N), jnp.full(N, -1e30))  # s(m) = 0
+    for current in jnp.asarray(2 * currents_of(), jnp.float32):
+        state, spikes = clif.step({}, state, current)
+        v, wanted = lif.step({}, v, current)
+        np.testing.assert_array_equal(spikes, wanted)
+        np.testing.assert_array_equal(state[0], v)
+
+
+def test_ternary_is_lif_where_nothing_is_negative_and_odd_in_its_currents():
+    neuron, currents = neurons.ternary(), currents_of()
+    positive = currents_of(low=0.0)
+    np.testing.assert_array_equal(run(neuron, {}, positive), run(neurons.lif(), {}, positive))
+    spikes = run(neuron, {}, currents)
+    np.testing.assert_array_equal(run(neuron, {}, -currents), -spikes)
+    assert set(np.unique(spikes)) == {-1, 0, 1}
+    amplified = neurons.ternary(learn_amplitude=True)
+    np.testing.assert_array_equal(run(amplified, {"amplitude": -0.5}, currents), -0.5 * spikes)
+
+
+def slopes(neuron, params, u):
+    """dz/du of one timestep at potentials u."""
+    return jax.grad(lambda u: over_time.scan(neuron, params, u[None]).sum())(jnp.asarray(u))
+
+
+def test_the_ternary_surrogate_is_a_hard_tanhs():
+    u = np.array([-1.1, -0.9, -0.5, -0.1, 0.1, 0.5, 0.9, 1.1], np.float32)
+    np.testing.assert_array_equal(slopes(neurons.ternary(), {}, u), np.abs(u) < 1)
+
+
+def test_lsg_widens_its_rectangle_by_the_leak():
+    neuron = neurons.lsg(threshold=0.4)
+    u = np.linspace(-0.6, 1.4, 81, dtype=np.float32) + 0.001
+    for w, b in ((-100.0, 0.0), (0.0, 0.5)):
+        width = 2 * 0.4 * np.sqrt(1 + b**2)
+        wanted = (np.abs(u - 0.4) < width / 2) / width
+        assert 0 < (wanted > 0).sum() < len(u)
+        np.testing.assert_allclose(slopes(neuron, {"w": w}, u), wanted, rtol=1e-6)
+    # A width from outside, as `layers.Spiking` fits it, goes before its own.
+    np.testing.assert_array_equal(slopes(neuron, {"w": 0.0, "width": 0.1}, u).max(), 10)
+
+
+def test_diet_and_lsg_start_as_lif_under_its_fields():
+    recipe = {"decay": 0.25, "threshold": 0.5, "surrogate": "rectangle", "width": 1.0}
+    currents = jnp.asarray(currents_of(), jnp.float32)
+    diet = neurons.build("diet", **recipe, surrogate_gain=1.0)
+    soft = neurons.lif(reset="soft")
+
+    def both(neuron):
+        params = neuron.init(jax.random.key(0))
+        spikes, pullback = jax.vjp(lambda x: over_time.scan(neuron, params, x), currents)
+        return spikes, *pullback(jnp.ones_like(currents))
+
+    for got, wanted in zip(both(diet), both(soft), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-6)
+    published = neurons.build("diet", **recipe, surrogate_gain=0.3)
+    np.testing.assert_allclose(slopes(published, published.init(None), np.float32([0.4])), 0.3)
+    lsg = neurons.build("lsg", **recipe)
+    params = lsg.init(jax.random.key(0))
+    np.testing.assert_array_equal(run(lsg, params, currents), run(neurons.lif(), {}, currents))
+
+
+def test_diets_leak_is_at_most_1_and_keeps_its_gradient():
+    neuron, currents = neurons.diet(), jnp.full((3, 1), 0.3)
+    states = lambda leak: neurons.trace(neuron, {"leak": leak, "theta": 5.0}, currents)[0]
+    np.testing.assert_allclose(states(1.5)[:, 0], [0.3, 0.6, 0.9], rtol=1e-6)
+    assert jax.grad(lambda leak: states(leak)[-1, 0])(1.5) == pytest.approx(0.9, rel=1e-6)
+
+
+def test_glif_beyond_its_conductances_keeps_the_last():
+    neuron = neurons.glif(timesteps=2)
+    params = trained(neuron)
+    last = params["conductance"][1]
+    longer = {**params, "conductance": jnp.stack([params["conductance"][0], *[last] * (T - 1)])}
+    np.testing.assert_array_equal(
+        run(neuron, params, currents_of()), run(neuron, longer, currents_of())
+    )
+
+
+def test_a_sliding_psn_of_order_t_is_a_masked_one_with_equal_diagonals():
+    sliding, masked = neurons.sliding_psn(order=T), neurons.masked_psn(order=T, timesteps=T)
+    weights = np.random.default_rng(0).normal(size=T).astype(np.float32)
+    lag = np.arange(T)[:, None] - np.arange(T)
+    matrix = np.where(lag >= 0, weights[(T - 1 - lag) % T], 7.0)  # above the diagonal: masked
+    spikes = run(sliding, {"weights": weights, "c": jnp.float32(-0.3)}, currents_of())
+    wanted = run(masked, {"weights": matrix, "c": jnp.full(T, -0.3)}, currents_of())
+    np.testing.assert_array_equal(spikes, wanted)
+    assert 0.1 < spikes.mean() < 0.9
+    np.testing.assert_array_equal(sliding.init(None)["weights"], 0.5 ** np.arange(T - 1, -1, -1))
+
+
+def timesteps_seen(neuron, t):
+    """The timesteps whose currents spikes at t depend on."""
+    currents = jax.random.normal(jax.random.key(0), (T, N))
+    params = neuron.init(jax.random.key(1))
+    gradient = jax.grad(lambda x: neuron.apply(params, x)[t].sum())(currents)
+    return np.flatnonzero(gradient.any(1)).tolist()
+
+
+def test_masked_and_sliding_psns_see_the_last_timesteps_alone():
+    assert timesteps_seen(neurons.psn(timesteps=T), 3) == list(range(T))
+    assert timesteps_seen(neurons.masked_psn(timesteps=T, order=2), 3) == [2, 3]
+    assert timesteps_seen(neurons.sliding_psn(order=2), 3) == [2, 3]
+
+
+def test_the_gaussian_is_the_mean_of_localzos_random_derivative():
+    delta, draws = 0.5, 400_000
+    r = np.abs(np.random.default_rng(0).normal(size=draws))
+    for x in (0.0, 0.1, -0.4, 0.9, 1.6):
+        samples = (np.abs(x) < delta * r) * r / (2 * delta)
+        got = jax.grad(neurons.SURROGATES["gaussian"])(jnp.float32(x), delta)
+        assert abs(got - samples.mean()) < 4 * samples.std() / draws**0.5
+
+
+def test_dspike_has_its_published_slope():
+    got = jax.vmap(jax.grad(neurons.SURROGATES["dspike"]))(jnp.array([0.0, 0.6, -0.6, 1.01]))
+    b = 2.5
+    wanted = b / np.cosh(b * np.array([0, 0.6, 0.6])) ** 2 / (2 * np.tanh(b))
+    np.testing.assert_allclose(got, [*wanted, 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "scope"), list(SCOPES.items()))
+@pytest.mark.usefixtures("pretend_gpu")
+def test_graded_spikes_agree_in_all_backends_and_lower_for_cuda(name, scope):
+    neuron = neurons.build(**GRADED[name], surrogate="arctan")
+    shape = (2, 130)
+    if scope == "channel":
+        neuron = neurons.per_channel(neuron, shape[-1])
+    params = trained(neuron)
+    keys = jax.random.split(jax.random.key(2))
+    currents, cotangent = (2 * jax.random.normal(key, (2, *shape)) for key in keys)
+
+    @jax.jit
+    def all_backends(*arguments):
+        found = []
+        for backend in (over_time.scan, fused.fused, functools.partial(kernel.run, interpret=True)):
+            spikes, pullback = jax.vjp(functools.partial(backend, neuron), *arguments)
+            found.append((spikes, pullback(cotangent)))
+        return found
+
+    (spikes, gradient), *others = all_backends(params, currents)
+    assert (spikes != 0).mean() > 0.1
+    for other in others:
+        np.testing.assert_array_equal(other[0], spikes)
+        for got, want in zip(jax.tree.leaves(other[1]), jax.tree.leaves(gradient), strict=True):
+            assert (np.asarray(want) != 0).any()
+            np.testing.assert_allclose(got, want, atol=1e-5 * max(1, np.abs(want).max()))
+    assert kernel.refusal(neuron, params, currents) is None
+
+
+@pytest.mark.parametrize("name", GRADED)
+def test_graded_neurons_stay_finite_and_rest_without_input(name):
+    neuron = neurons.build(**GRADED[name])
+    params = trained(neuron)
+    currents = jnp.array([-1e6, -3.0, 0.0, 1e-3, 3.0, 1e6]) * jnp.array([[1], [0], [1], [-1.0]])
+    total = lambda params, currents: over_time.scan(neuron, params, currents).sum()
+    states, spikes = neurons.trace(neuron, params, currents)
+    for leaf in jax.tree.leaves((states, jax.grad(total, (0, 1))(params, currents))):
+        assert np.isfinite(leaf).all()
+    assert not spikes[:, 2].any()
+    assert spikes[:, -1].any()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: neurons.glif(threshold=8.0), "threshold must be > 0 and < 1, .*got 8.0"),
+        (lambda: neurons.glif(decay=0.0), "decay must be > 0 and < 1, .*got 0.0"),
+        (lambda: neurons.glif(timesteps=0), "timesteps must be an integer >= 1, got 0"),
+        (lambda: neurons.clif(decay=1.5), "decay must be between 0 and 1, got 1.5"),
+        (lambda: neurons.clif(threshold=-1.0), "threshold must be a finite number > 0, got -1"),
+        (lambda: neurons.ternary(surrogate="ternary"), "surrogate must be one of"),
+        (lambda: neurons.diet(surrogate_gain=0), "surrogate_gain must be .* > 0, got 0"),
+        (lambda: neurons.tc_lif(dendrite_reset=-1), "dendrite_reset must be >= 0, got -1"),
+        (lambda: neurons.ts_lif(width=0), "width must be a finite number > 0, got 0"),
+        (lambda: neurons.lsg(decay=1.0), "decay must be > 0 and < 1, got 1.0"),
+        (lambda: neurons.masked_psn(order=0), "order must be an integer >= 1, got 0"),
+        (lambda: neurons.masked_psn(masking=2), "masking must be between 0 and 1, got 2"),
+        (
+            lambda: neurons.psn(timesteps=4).apply({}, jnp.zeros((3, 2))),
+            r"must have T = 4 timesteps, got shape \(3, 2\)",
+        ),
+        (lambda: neurons.sliding_psn().apply({}, jnp.zeros((3, 2), int)), "floating point"),
+    ],
+)
+def test_bad_input_names_the_argument_and_what_is_allowed(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_build_hands_a_method_the_shared_fields_that_it_has():
+    surrogate, gate = {"surrogate", "width"}, {"gate_gradient"}
+    assert {kind: neurons.fields(kind) for kind in list(neurons.NEURONS)[-7:]} == {
+        "glif": {"timesteps", "decay", "threshold"} | surrogate,
+        "clif": {"decay", "threshold"} | surrogate,
+        "ternary": {"decay", "threshold", "learn_amplitude"} | surrogate | gate,
+        "diet": {"decay", "threshold", "surrogate_gain"} | surrogate,
+        "tc_lif": {"threshold", "dendrite_reset"} | surrogate | gate,
+        "ts_lif": {"threshold", "dendrite_reset"} | surrogate | gate,
+        "lsg": {"decay", "threshold", "reset", "v_reset"} | gate,
+    }
+    with pytest.raises(TypeError, match="reset"):
+        neurons.clif(reset="hard")
+    neuron, currents = neurons.build("clif", decay=0.5, threshold=1.0, reset="hard"), currents_of()
+    np.testing.assert_array_equal(run(neuron, {}, currents), run(neurons.clif(), {}, currents))
