@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from configs import digits
-from lnm_jax import export, models, neurons
+from lnm_jax import data, export, models, neurons
 from lnm_jax.errors import ConfigError
 from lnm_jax.models.side_head import SideHead
-from lnm_jax.training import experiment, loop, losses
+from lnm_jax.training import configuration, experiment, loop, losses
+from reproduction import arms, methods, settings
 
+SETTING = settings.DIGITS
 LABELS = np.array([2, 0, 1])
 
 
@@ -192,18 +194,26 @@ def test_a_side_head_has_the_authors_layers():
 # --- Training -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"loss.name": "tet", "model.norm": "tebn"},
-        {"loss.name": "last_step"},
-        {"loss.name": "im_loss"},
-        {"loss.name": "surrogate_module", "model.side_heads": (1, 2), "model.side_features": 4},
-    ],
-    ids=lambda fields: fields["loss.name"],
-)
-def test_a_line_of_a_configuration_switches_a_method_on(fields, config):
-    config.update_from_flattened_dict({"model.blocks": (3,), "epochs": 1} | fields)
+@pytest.mark.parametrize("arm", arms.METHODS, ids=lambda arm: arm.name)
+def test_every_method_of_the_comparison_is_a_line_of_a_configuration(arm, config):
+    """Its gradient is traced for a whole training step; nothing is compiled."""
+    fields = methods.fitted(arm, SETTING, "small").fields
+    config.update_from_flattened_dict({"model.blocks": (3,)} | fields)
+    configuration.validate(config)
+    this = experiment.build(config)
+    state = jax.eval_shape(this.init)
+    batch = next(data.train_batches(this.dataset.train, 0, 8, 0, 1))
+
+    def gradient(state):
+        return jax.grad(lambda params: this.loss(params, state, batch)[0])(state.params)
+
+    found = jax.eval_shape(gradient, state)
+    assert jax.tree.structure(found) == jax.tree.structure(state.params)
+
+
+def test_a_network_learns_by_one_of_them_and_is_read_as_it_predicts(config):
+    fields = {"loss.name": "surrogate_module", "model.side_heads": (1,), "model.side_features": 4}
+    config.update_from_flattened_dict({"epochs": 1, "model.norm": "tebn"} | fields)
     run = loop.train(config)
     last = run.records[-1]
     assert last["split"] == "test"
