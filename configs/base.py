@@ -91,12 +91,13 @@ def get_config() -> ConfigDict:
 
     config.loss = ConfigDict()
     # cross_entropy of the mean logits, tet (of every timestep), last_step (LTS: of the last one),
-    # im_loss, surrogate_module (with model.side_heads), spike_trains (of recorded spikes)
+    # im_loss, surrogate_module and shortcuts_variant (with model.side_heads), spike_trains (of
+    # recorded spikes)
     config.loss.name = "cross_entropy"
     config.loss.tet_weight = 1e-3  # tet: lambda, share of the term that draws logits to a mean
     config.loss.tet_mean = 1.0  # tet: that mean
     config.loss.im_weight = 5e-3  # im_loss: of the term that centres the blocks' currents
-    config.loss.side_weight = 0.5  # surrogate_module: of the side heads' cross-entropy
+    config.loss.side_weight = 0.5  # the two with side heads: of the side heads' cross-entropy
     config.loss.distillation = 0.9  # surrogate_module: share of the divergences
     config.loss.temperature = 3.0  # surrogate_module: of the divergences
     config.loss.sharpness = 0.05  # spike_trains: units of the potential that one logit is

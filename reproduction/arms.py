@@ -83,6 +83,12 @@ METHODS = (
         "LocalZO + TET",
     ),
     _with(LIF, "Surrogate module", {"loss.name": "surrogate_module"}, "Surrogate Module"),
+    _with(
+        LIF,
+        "Backpropagation shortcuts, our variant",
+        {"loss.name": "shortcuts_variant"},
+        "Backpropagation Shortcuts",
+    ),
     LNM,
     _with(LNM, "LNM + TET", TET),
     _with(LNM, "LNM + tdBN", TDBN),

@@ -31,7 +31,7 @@ def where(options: Options) -> list[Setting]:
 
 def fitted(method: arms.Arm, setting: Setting, scale: str) -> arms.Arm:
     """The method with what depends on the network."""
-    if method.fields.get("loss.name") != "surrogate_module":
+    if method.fields.get("loss.name") not in ("surrogate_module", "shortcuts_variant"):
         return method
     deep = setting.experiment.endswith("resnet19")
     side = SIDE | ({"model.side_heads": (3, 6)} if deep else {})

@@ -82,6 +82,18 @@ def test_surrogate_module_loss_is_its_definition(logits):
     np.testing.assert_allclose(got, 0.1 * values + 0.9 / 4 * both, rtol=1e-5)
 
 
+def test_our_variant_of_shortcuts_fades_out(logits):
+    main, *side = (jnp.asarray(x) for x in logits[:3])
+    at = {
+        progress: losses.shortcuts(main, LABELS, side, progress, smoothing=0.0, weight=0.6)
+        for progress in (0.0, 0.5, 1.0)
+    }
+    branches = (hard(logits[1]) + hard(logits[2])) / 2
+    np.testing.assert_allclose(at[0.0], 0.4 * hard(logits[0]) + 0.6 * branches, rtol=1e-5)
+    np.testing.assert_allclose(at[0.5], 0.7 * hard(logits[0]) + 0.3 * branches, rtol=1e-5)
+    np.testing.assert_allclose(at[1.0], hard(logits[0]), rtol=1e-5)
+
+
 def test_without_its_terms_surrogate_module_learning_is_cross_entropy(logits):
     got = losses.surrogate_module(
         jnp.asarray(logits[0]), LABELS, [jnp.asarray(logits[1])],

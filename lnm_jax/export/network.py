@@ -56,7 +56,7 @@ class Network(NamedTuple):
 KNOWN = {
     "spiking.start": ("reset",),
     "model.norm": ("batch",),
-    "loss.name": ("cross_entropy", "tet", "im_loss", "surrogate_module"),
+    "loss.name": ("cross_entropy", "tet", "im_loss", "surrogate_module", "shortcuts_variant"),
 }
 
 

@@ -88,9 +88,10 @@ def build(config, dataset: data.Dataset | None = None) -> Experiment:
         **config.model,
     )
     images = len(dataset.train.labels)
+    last = data.steps_until(config.epochs, images, config.data.batch_size)
     rates = schedules(
         config.optimizer,
-        steps=data.steps_until(config.epochs, images, config.data.batch_size),
+        steps=last,
         warmup_steps=round(config.optimizer.warmup_epochs * images / config.data.batch_size),
     )
     optimizer = make_optimizer(config.optimizer, rates)
@@ -101,6 +102,7 @@ def build(config, dataset: data.Dataset | None = None) -> Experiment:
         key=step_key,
         prepare=augmentation(config.data, dataset),
         loss=loss,
+        steps=last,
     )
     trained = model.clone(readout=loss.readout)
     train_step = steps.make_train_step(

@@ -26,7 +26,8 @@ class Loss(NamedTuple):
         the sum of the other.
       readout: of the model's outputs that it takes, see `models.READOUTS`.
       collections: Flax collections that the model sows for `training`.
-      training: (outputs, labels, sown) -> (B,) nats, minimised in place of `value` if given.
+      training: (outputs, labels, sown, progress) -> (B,) nats, minimised in place of `value` if
+        given.
     """
 
     value: Callable
@@ -35,11 +36,16 @@ class Loss(NamedTuple):
     collections: tuple[str, ...] = ()
     training: Callable | None = None
 
-    def minimised(self, outputs, labels, sown) -> Float[Array, "B"]:
-        """What training minimises. Args: sown, the collections asked for."""
+    def minimised(self, outputs, labels, sown, progress) -> Float[Array, "B"]:
+        """What training minimises.
+
+        Args:
+          sown: the collections asked for.
+          progress: share of the training steps that are done, from 0 to 1.
+        """
         if self.training is None:
             return self.value(outputs, labels)
-        return self.training(outputs, labels, sown)
+        return self.training(outputs, labels, sown, progress)
 
 
 def cross_entropy(
@@ -178,10 +184,7 @@ def surrogate_module(
 
     Args:
       side: logits (B, K) of each side head.
-    Raises: ConfigError without a side head.
     """
-    if not side:
-        raise ConfigError("config.loss.name surrogate_module needs config.model.side_heads")
     count = len(side)
     hard = functools.partial(cross_entropy, labels=labels, smoothing=smoothing)
     values = hard(logits) + weight * sum(hard(x) for x in side)
@@ -196,10 +199,51 @@ def surrogate_module(
     return (1 - distillation) * values / (1 + count * weight) + soft
 
 
+def shortcuts(
+    logits: Float[Array, "B K"],
+    labels: Int[Array, "B"],
+    side: list,
+    progress: Float[Array, ""],
+    *,
+    smoothing: float,
+    weight: float,
+) -> Float[Array, "B"]:
+    """OUR VARIANT of backpropagation shortcuts (Guo et al. 2024a), whose details are not public.
+
+    (1 - w) CE_0 + w mean_i CE_i with w = weight (1 - progress): side heads reach the first layers
+    by a short path, and fade out. Theirs has such branches and such a schedule; where they attach,
+    their layers and the schedule itself were not found, and are ours.
+
+    Args:
+      side: logits (B, K) of each side head.
+      progress: share of the training that is done.
+    """
+    hard = functools.partial(cross_entropy, labels=labels, smoothing=smoothing)
+    share = weight * (1 - progress)
+    return (1 - share) * hard(logits) + share * sum(hard(x) for x in side) / len(side)
+
+
+def _side_logits(config, sown):
+    found = [leaf for _, leaf in sorted(flatten_dict(sown.get("side_logits", {})).items())]
+    if not found:
+        raise ConfigError(f"config.loss.name {config.loss.name} needs config.model.side_heads")
+    return found
+
+
+def _shortcuts(config) -> Loss:
+    plain, weight = _cross_entropy(config), config.loss.side_weight
+
+    def training(logits, labels, sown, progress):
+        side, smoothing = _side_logits(config, sown), config.label_smoothing
+        return shortcuts(logits, labels, side, progress, smoothing=smoothing, weight=weight)
+
+    return plain._replace(collections=("side_logits",), training=training)
+
+
 def _im_loss(config) -> Loss:
     plain, fields = _cross_entropy(config), config.loss
 
-    def training(logits, labels, sown):
+    def training(logits, labels, sown, progress):
         # In the order of the blocks: their names sort as they run, up to nine a stage.
         blocks = [leaf for _, leaf in sorted(flatten_dict(sown.get("currents", {})).items())]
         return im_loss(
@@ -215,12 +259,11 @@ def _im_loss(config) -> Loss:
 def _surrogate_module(config) -> Loss:
     plain, fields = _cross_entropy(config), config.loss
 
-    def training(logits, labels, sown):
-        side = [leaf for _, leaf in sorted(flatten_dict(sown.get("side_logits", {})).items())]
+    def training(logits, labels, sown, progress):
         return surrogate_module(
             logits,
             labels,
-            side,
+            _side_logits(config, sown),
             smoothing=config.label_smoothing,
             weight=fields.side_weight,
             distillation=fields.distillation,
@@ -236,6 +279,7 @@ LOSSES = {
     "last_step": _last_step,  # LTS (Shen et al. 2024), for static images
     "im_loss": _im_loss,
     "surrogate_module": _surrogate_module,
+    "shortcuts_variant": _shortcuts,
     "spike_trains": _spike_trains,  # potentials of recorded neurons; accuracy is F1
 }
 

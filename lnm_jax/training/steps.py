@@ -46,13 +46,16 @@ def _time_first(examples):
     return examples if examples.ndim == 4 else examples.swapaxes(0, 1)
 
 
-def make_loss(model, *, key: jax.Array, prepare: Callable, loss: losses.Loss) -> Callable:
+def make_loss(
+    model, *, key: jax.Array, prepare: Callable, loss: losses.Loss, steps: int = 1
+) -> Callable:
     """A function (params, state, batch) -> (loss, (score, new batch_stats)) of training.
 
     Args:
       model: Flax module; its "batch_stats" are updated.
       key: of the run; step s augments with fold_in(key, s), image by image.
       prepare: (key, image) -> augmented and normalised image.
+      steps: of the whole training.
       loss: of the model's outputs; the score is its sums over the batch, (hits, possible).
     """
 
@@ -67,7 +70,7 @@ def make_loss(model, *, key: jax.Array, prepare: Callable, loss: losses.Loss) ->
             mutable=["batch_stats", *loss.collections],
         )
         score = tuple(part.sum() for part in loss.score(outputs, batch["label"]))
-        values = loss.minimised(outputs, batch["label"], updates)
+        values = loss.minimised(outputs, batch["label"], updates, state.step / steps)
         return values.mean(), (score, updates.get("batch_stats", {}))
 
     return loss_fn
