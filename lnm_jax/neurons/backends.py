@@ -33,7 +33,7 @@ def run(
       neuron: the triple, or a `Parallel`, which has no timesteps to choose a backend for.
       params: as made by `neuron.init`.
       currents: (T, ...) input currents; potentials are float32 or wider.
-      backend: "scan" (`jax.lax.scan`, unrolled up to T = 32), "fused" (keeps only currents for
+      backend: "scan" (`jax.lax.scan`, unrolled for few timesteps), "fused" (keeps only currents for
         the backward pass; a Pallas kernel on GPUs), or "auto", the fastest for the platform.
     Returns: (T, ...) spikes, 0 or 1, in the currents' dtype.
     Raises: ValueError for an unknown backend, or currents without a time axis, with T = 0
