@@ -14,9 +14,10 @@ GRADED = {
     "ternary-amplitude": {"kind": "ternary", "learn_amplitude": True},
     "ts_lif": {"kind": "ts_lif"},
 }
+PARALLEL = ("psn", "masked_psn", "sliding_psn")  # no step; tests/test_comparators.py
 # Keyword arguments of neurons.build, by a name for the test's report.
 VARIANTS = {
-    **{kind: {"kind": kind} for kind in neurons.NEURONS if kind not in GRADED},
+    **{kind: {"kind": kind} for kind in neurons.NEURONS if kind not in (*GRADED, *PARALLEL)},
     "lnm-chebyshev": {"kind": "lnm", "family": "chebyshev"},
     **{
         f"lnm-{bound}": {"kind": "lnm", "bound": bound}

@@ -295,7 +295,7 @@ def test_bad_input_names_the_argument_and_what_is_allowed(make, message):
 
 def test_build_hands_a_method_the_shared_fields_that_it_has():
     surrogate, gate = {"surrogate", "width"}, {"gate_gradient"}
-    assert {kind: neurons.fields(kind) for kind in list(neurons.NEURONS)[-7:]} == {
+    assert {kind: neurons.fields(kind) for kind in list(neurons.NEURONS)[-10:]} == {
         "glif": {"timesteps", "decay", "threshold"} | surrogate,
         "clif": {"decay", "threshold"} | surrogate,
         "ternary": {"decay", "threshold", "learn_amplitude"} | surrogate | gate,
@@ -303,6 +303,9 @@ def test_build_hands_a_method_the_shared_fields_that_it_has():
         "tc_lif": {"threshold", "dendrite_reset"} | surrogate | gate,
         "ts_lif": {"threshold", "dendrite_reset"} | surrogate | gate,
         "lsg": {"decay", "threshold", "reset", "v_reset"} | gate,
+        "psn": {"timesteps", "threshold"} | surrogate,
+        "masked_psn": {"timesteps", "threshold", "order", "masking"} | surrogate,
+        "sliding_psn": {"threshold", "order"} | surrogate,
     }
     with pytest.raises(TypeError, match="reset"):
         neurons.clif(reset="hard")

@@ -80,7 +80,7 @@ def test_lif_is_compared_at_equal_rates_and_differs_in_the_neurons_macs_alone(mo
         ({"kind": "lnm", "family": "mlp", "hidden": 4}, 13),
         ({"kind": "lnm_two_variable", "degree": 2}, 5 + 2),  # u, u2, w, uw, w2; and w's own two
         ({"kind": "qif"}, 2),
-        ({"kind": "clif"}, 1 + 6 + 1 + 6),  # leak, gate, complement, and its part of the reset
+        ({"kind": "clif"}, 3 + 6 + 6),  # leak, scale and gate of m; two logistic functions
         ({"kind": "ts_lif"}, 6),
     ],
 )

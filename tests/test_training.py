@@ -231,6 +231,7 @@ def test_records_after_the_restored_step_are_written_again(tmp_path):
 def test_every_field_has_a_rule():
     fields = configuration.flatten(base.get_config())
     own = {f"neuron.{name}" for kind in neurons.NEURONS for name in neurons.fields(kind)}
+    own -= {"neuron.timesteps"}  # config.timesteps
     assert set(fields) == set(configuration.RULES) | own | {"neuron.kind"}
 
 

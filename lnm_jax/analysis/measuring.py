@@ -101,7 +101,7 @@ def _visit(neuron, params, currents, mask, key, edges, sample):
         "zeros": (real & (u == 0)).sum(),
         "low": jnp.where(real, u, jnp.inf).min(),
         "high": jnp.where(real, u, -jnp.inf).max(),
-        "spikes": ((spikes > 0) & real).sum((0, 1)),
+        "spikes": ((spikes != 0) & real).sum((0, 1)),
         "sample": (currents.reshape(len(u), -1)[:, chosen], chosen % u.shape[-1]),
     }
     return sums, spikes

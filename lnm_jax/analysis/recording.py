@@ -142,7 +142,7 @@ def record(run: Run, *, examples: int = 0) -> Recording:
     Args:
       run: as `finished.load` or `training.loop.train` returns it.
       examples: how many, evenly spaced over the test set; 0 for all.
-    Raises: ConfigError for a network with membrane_norm, or of parallel neurons.
+    Raises: ConfigError for a network with membrane_norm, or of parallel or ternary neurons.
     """
     this = run.experiment
     if this.config.spiking.membrane_norm:
@@ -154,6 +154,11 @@ def record(run: Run, *, examples: int = 0) -> Recording:
         raise ConfigError(
             f"{run.directory}: {this.config.neuron.kind} has no potential from step to step, which "
             "this analysis looks at"
+        )
+    if this.config.neuron.kind == "ternary":
+        raise ConfigError(
+            f"{run.directory}: ternary neurons spike under inhibition too, by which this analysis "
+            "silences a neuron to see its potential"
         )
     split = runs.spread(this.dataset.test, examples)
     size = min(this.config.data.eval_batch_size, len(split.labels))

@@ -23,7 +23,8 @@ class Neuron(NamedTuple):
       reset: `reset(shape, dtype) -> state`, the state before the first timestep. For
         one-variable neurons the state is the membrane potential, an array of `shape`.
       step: `step(params, state, current) -> (state, spikes)`, one timestep. It must be
-        elementwise over the neurons, spikes are 0 or 1, and it must be differentiable.
+        elementwise over the neurons, spikes are 0 or 1 (a compared method's may be graded), and
+        it must be differentiable.
     """
 
     init: Callable[[PRNGKeyArray], Params]
