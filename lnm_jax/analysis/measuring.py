@@ -61,7 +61,7 @@ def measure(this: Experiment, edges: np.ndarray, sample: int) -> Callable:
             if context.method_name != "__call__":
                 return call(*args, **kwargs)
             if isinstance(module, Spiking):
-                _, params, currents = module.prepared(args[0])
+                _, params, currents = neurons_of(module, args[0])
                 drawn = jax.random.fold_in(key, len(layers))
                 layers[path], spikes = _visit(neuron, params, currents, mask, drawn, edges, sample)
                 # A recorded layer goes on with the recording, whatever its own neurons would do.

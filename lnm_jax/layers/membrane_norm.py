@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from lnm_jax import neurons
-from lnm_jax.layers.spiking import Spiking
+from lnm_jax.layers.spiking import Spiking, prepared, sow_activity
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -35,8 +35,8 @@ class MembraneNorm(Spiking):
         self, currents: Float[Array, "T *B C"], *, train: bool = False
     ) -> Float[Array, "T *B C"]:
         """Spikes for currents; sows what `Spiking` does."""
-        neuron, params, currents = self.prepared(currents)
-        crosses = self._folded(currents) if self.folded else self._normalised(train)
+        neuron, params, currents = prepared(self, currents)
+        crosses = _folded(self, currents) if self.folded else _normalised(self, train)
         v = neuron.reset(currents.shape[1:], jnp.promote_types(currents.dtype, jnp.float32))
         found = []
         for current in currents:
@@ -45,24 +45,26 @@ class MembraneNorm(Spiking):
             v = self.firing.reset(v_in, spikes)
             found.append(spikes.astype(currents.dtype))
         spikes = jnp.stack(found)
-        self.sow_activity(spikes)
+        sow_activity(self, spikes)
         return spikes
 
-    def _normalised(self, train):
-        norm = nn.BatchNorm(
-            use_running_average=not train,
-            momentum=self.momentum,
-            epsilon=self.epsilon,
-            axis_name=self.axis_name if train else None,
-            name="membrane_norm",
-        )
-        return lambda v_in: norm(v_in) - self.firing.threshold
 
-    def _folded(self, currents):
-        shape = currents.shape[-1:]
-        threshold = self.param("threshold", nn.initializers.zeros, shape)
-        sign = self.param("sign", nn.initializers.ones, shape)
-        return lambda v_in: sign * (v_in - threshold)
+def _normalised(layer, train):
+    norm = nn.BatchNorm(
+        use_running_average=not train,
+        momentum=layer.momentum,
+        epsilon=layer.epsilon,
+        axis_name=layer.axis_name if train else None,
+        name="membrane_norm",
+    )
+    return lambda v_in: norm(v_in) - layer.firing.threshold
+
+
+def _folded(layer, currents):
+    shape = currents.shape[-1:]
+    threshold = layer.param("threshold", nn.initializers.zeros, shape)
+    sign = layer.param("sign", nn.initializers.ones, shape)
+    return lambda v_in: sign * (v_in - threshold)
 
 
 def fold(params: dict, statistics: dict, threshold: float, epsilon: float) -> dict:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from lnm_jax import neurons
-from lnm_jax.layers.spiking import Spiking
+from lnm_jax.layers.spiking import Spiking, prepared, sow_activity
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -34,7 +34,7 @@ class Recorded(Spiking):
 
         Sows what `Spiking` does, of the recorded spikes.
         """
-        neuron, params, currents = self.prepared(currents)
+        neuron, params, currents = prepared(self, currents)
         start = neuron.reset(currents.shape[1:], jnp.float32)
 
         def step(v, inputs):
@@ -43,5 +43,5 @@ class Recorded(Spiking):
             return jnp.where(spikes > 0, start, v_in), v_in
 
         _, v_in = jax.lax.scan(step, start, (currents, recorded))
-        self.sow_activity(recorded)
+        sow_activity(self, recorded)
         return v_in

@@ -58,40 +58,12 @@ class Spiking(nn.Module):
         Sows "rates", mean spikes per neuron and timestep, (B,); and "spikes", the spikes of each
         neuron over time, (B, ..., C) float32. A jitted step that asks for neither pays nothing.
         """
-        neuron, params, currents = self.prepared(currents)
+        neuron, params, currents = prepared(self, currents)
         if self.window:
             params = {**params, "width": self._width(neuron, params, currents, train)}
         spikes = neurons.run(neuron, params, currents, backend=self.backend)
-        self.sow_activity(spikes)
+        sow_activity(self, spikes)
         return spikes
-
-    def prepared(self, currents: Float[Array, "T *B C"]):
-        """(neuron, its parameters, currents), as `sharing` and `start` have them."""
-        neuron = self.neuron
-        if self.sharing == "channel":
-            neuron = neurons.per_channel(neuron, currents.shape[-1])
-        params = self.param("neuron", neuron.init)
-        if self.start == "learned":
-            v_0 = self.param("v_0", _uniform, currents.shape[2:])
-            # A potential of v_0 does to the first step what this current does at a potential of 0.
-            kick = neurons.integrate(neuron, params, v_0, jnp.zeros_like(v_0))
-            kick = kick - neurons.integrate(
-                neuron, params, neuron.reset(v_0.shape, v_0.dtype), jnp.zeros_like(v_0)
-            )
-            kick = (kick / neurons.gain_of(neuron, params)).astype(currents.dtype)
-            first = jnp.arange(len(currents)).reshape(-1, *[1] * (currents.ndim - 1)) == 0
-            currents = currents + jnp.where(first, kick, 0)
-        return neuron, params, currents
-
-    def sow_activity(self, spikes: Float[Array, "T *B C"]) -> None:
-        """Sows "rates" and "spikes" where they are asked for."""
-        fired = spikes != 0  # a ternary spike may be -1
-        # A rate of each example, so that padding can be masked.
-        rates = fired.mean((0, *range(2, spikes.ndim)), dtype=jnp.float32)
-        self.sow("rates", "rate", rates, reduce_fn=lambda _, new: new)
-        if self.is_mutable_collection("spikes"):
-            counts = fired.sum(0, dtype=jnp.float32)
-            self.sow("spikes", "count", counts, reduce_fn=lambda _, new: new)
 
     def _width(self, neuron, params, currents, train):
         """The surrogate's width, a constant of the step; training updates the deviation."""
@@ -110,3 +82,34 @@ class Spiking(nn.Module):
         if self.sharing == "channel":  # like every parameter of such a neuron
             width = jnp.broadcast_to(width, currents.shape[-1:])
         return width
+
+
+# No methods: Flax would capture their results with a layer's own.
+def prepared(layer: Spiking, currents: Float[Array, "T *B C"]):
+    """(neuron, its parameters, currents), as `sharing` and `start` have them."""
+    neuron = layer.neuron
+    if layer.sharing == "channel":
+        neuron = neurons.per_channel(neuron, currents.shape[-1])
+    params = layer.param("neuron", neuron.init)
+    if layer.start == "learned":
+        v_0 = layer.param("v_0", _uniform, currents.shape[2:])
+        # A potential of v_0 does to the first step what this current does at a potential of 0.
+        kick = neurons.integrate(neuron, params, v_0, jnp.zeros_like(v_0))
+        kick = kick - neurons.integrate(
+            neuron, params, neuron.reset(v_0.shape, v_0.dtype), jnp.zeros_like(v_0)
+        )
+        kick = (kick / neurons.gain_of(neuron, params)).astype(currents.dtype)
+        first = jnp.arange(len(currents)).reshape(-1, *[1] * (currents.ndim - 1)) == 0
+        currents = currents + jnp.where(first, kick, 0)
+    return neuron, params, currents
+
+
+def sow_activity(layer: Spiking, spikes: Float[Array, "T *B C"]) -> None:
+    """Sows "rates" and "spikes" where they are asked for."""
+    fired = spikes != 0  # a ternary spike may be -1
+    # A rate of each example, so that padding can be masked.
+    rates = fired.mean((0, *range(2, spikes.ndim)), dtype=jnp.float32)
+    layer.sow("rates", "rate", rates, reduce_fn=lambda _, new: new)
+    if layer.is_mutable_collection("spikes"):
+        counts = fired.sum(0, dtype=jnp.float32)
+        layer.sow("spikes", "count", counts, reduce_fn=lambda _, new: new)

@@ -122,7 +122,7 @@ class SpikingResNet(SpikingNetwork):
                 )
                 for block in range(1, count + 1)
             ]
-            for piece, side in self._pieces(stage, sum(self.blocks[: number - 1])):
+            for piece, side in _pieces(stage, sum(self.blocks[: number - 1]), self.side_heads):
                 x = self.through([[block] for block in piece], run, x)
                 if side and (train or self.is_initializing()):
                     self._look(x, side, train)
@@ -132,17 +132,6 @@ class SpikingResNet(SpikingNetwork):
             x = nn.Dense(self.head, dtype=self.dtype, name="head")(x)
             x = spiking(name="head_spike")(x, train=train)
         return self.classify(x)
-
-    def _pieces(self, stage, before):
-        """The blocks of a stage up to each side head, with the number of its block or None."""
-        piece = []
-        for number, block in enumerate(stage, before + 1):
-            piece.append(block)
-            if number in self.side_heads:
-                yield piece, number
-                piece = []
-        if piece:
-            yield piece, None
 
     def _look(self, spikes, number, train):
         """Sows the logits of the side head after that block."""
@@ -157,3 +146,15 @@ class SpikingResNet(SpikingNetwork):
         )
         logits = head(spikes.mean(0), train=train)
         self.sow("side_logits", f"block_{number}", logits, reduce_fn=lambda _, new: new)
+
+
+def _pieces(stage, before, side_heads):
+    """The blocks of a stage up to each side head, with the number of its block or None."""
+    piece = []
+    for number, block in enumerate(stage, before + 1):
+        piece.append(block)
+        if number in side_heads:
+            yield piece, number
+            piece = []
+    if piece:
+        yield piece, None
