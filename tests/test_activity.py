@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import digits
 from lnm_jax import data, layers, neurons
 from lnm_jax.analysis import activity, drawing, recording
-from lnm_jax.training import experiment, parallel, shares, steps
+from lnm_jax.training import experiment, losses, parallel, shares, steps
 
 T = 4
+LOSS = losses.build(digits.get_config())
 NO_PARAMETERS = {"params": {"shown": {"neuron": {}}, "silent": {"neuron": {}}}}
 
 
@@ -30,9 +32,7 @@ class Pixels(nn.Module):
 def evaluated(images, *, size):
     """What `evaluate` finds of `Pixels` on test images (N, H, W, C) or recordings (N, T, ...)."""
     split = data.Split(images.astype(np.float32), np.zeros(len(images), np.int32))
-    step = steps.make_eval_step(
-        Pixels(), prepare=lambda x: x, smoothing=0.0, axis_name=parallel.AXIS
-    )
+    step = steps.make_eval_step(Pixels(), prepare=lambda x: x, loss=LOSS, axis_name=parallel.AXIS)
     config = SimpleNamespace(timesteps=T, data=SimpleNamespace(eval_batch_size=size))
     dataset = SimpleNamespace(train=split, test=split)
     fields = dict.fromkeys(experiment.Experiment._fields)
@@ -56,7 +56,7 @@ def test_shares_are_those_of_neurons_counted_by_hand(size):
 
 
 def test_padding_neither_wakes_a_neuron_nor_desaturates_one():
-    step = steps.make_eval_step(Pixels(), prepare=lambda x: x, smoothing=0.0, axis_name=None)
+    step = steps.make_eval_step(Pixels(), prepare=lambda x: x, loss=LOSS, axis_name=None)
     images = np.zeros((3, 1, 4, 1), np.float32)
     images[:2, 0, 1] = images[2, 0, 0] = 1  # the third is padding: it alone shows pixel 0
     batch = {"image": images, "label": np.zeros(3, np.int32), "mask": np.float32([1, 1, 0])}
