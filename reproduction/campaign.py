@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from lnm_jax.errors import ConfigError, Interrupted
-from lnm_jax.training import run_directory, summary
+from lnm_jax.training import configuration, run_directory, summary
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -37,6 +37,9 @@ class Job(NamedTuple):
         Raises: ConfigError for fields or values that it does not take.
         """
         config = importlib.import_module(f"configs.{self.experiment}").get_config()
+        known = configuration.flatten(config)
+        if unknown := [field for field, _ in self.fields if field not in known]:
+            raise ConfigError(f"config.{unknown[0]}: no such field")
         try:
             config.update_from_flattened_dict(dict(self.fields))
         except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -202,7 +202,7 @@ def figure_2(runs: Campaign, options: Options) -> Made:
     """Learned f of every layer, and what it resembles."""
     found = settings.images(options.scale, options.directory)[-1:]
     compared = _outcomes(runs, options._replace(seeds=1), found, (arms.LNM,))
-    rows, drawn = costs.learned(compared[0][0], options.scale)
+    rows, drawn = costs.learned(compared[0], options.scale)
     return Made("Figure 2: what the layers have learned", rows, drawn)
 
 

@@ -270,7 +270,7 @@ def test_a_table_leaves_empty_columns_out_and_keeps_all_in_csv(tmp_path):
     [
         (["--rows=nothing of this"], "--rows nothing of this: no such data, network or method"),
         (["--set=epochs"], "--set epochs: must be FIELD=VALUE"),
-        (["--set=neuron.kin=lif"], "neuron.kin"),
+        (["--set=neuron.kin=lif"], "config.neuron.kin: no such field"),
         (["--seeds=0"], "--seeds must be at least 1"),
     ],
 )

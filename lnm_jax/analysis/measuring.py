@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from lnm_jax import neurons
 from lnm_jax.data import augment
 from lnm_jax.layers import Recorded, Spiking
+from lnm_jax.layers.spiking import prepared as neurons_of
 from lnm_jax.training import losses
 
 if TYPE_CHECKING:
