@@ -50,7 +50,8 @@ def get_config() -> ConfigDict:
     config.neuron.masking = 1.0  # masked_psn: 0 for psn, 1 for a causal neuron
     config.neuron.surrogate_gain = 1.0  # diet: factor of the surrogate; published 0.3
     config.neuron.threshold = 0.5  # v_th, in units of the input current
-    # rectangle, triangle, sigmoid, arctan, fast_sigmoid, piecewise_quadratic, dspike, gaussian
+    # rectangle, triangle, sigmoid, arctan, fast_sigmoid, piecewise_quadratic, dspike, gaussian,
+    # localzo
     config.neuron.surrogate = "rectangle"
     config.neuron.width = 1.0  # of the surrogate, in units of the potential
     config.neuron.reset = "hard"  # after a spike: hard, soft

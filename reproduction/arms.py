@@ -52,6 +52,7 @@ def _with(base: Arm, name: str, fields: dict, method: str | None = None) -> Arm:
 IMP = {"spiking.start": "learned"}
 TET = {"loss.name": "tet"}
 TDBN = {"model.tdbn": 0.5}  # the threshold
+LOCALZO = {"neuron.surrogate": "localzo", "neuron.width": 0.5}
 # Every method of docs/comparators.md, on the same LIF where it is no neuron itself.
 METHODS = (
     LIF,
@@ -75,13 +76,9 @@ METHODS = (
     _with(LIF, "TEBN", {"model.norm": "tebn"}),
     _with(LIF, "MPBN", {"spiking.membrane_norm": True, "neuron.gate_gradient": True}, "MPBN"),
     _with(LIF, "Dspike", {"neuron.surrogate": "dspike"}),
-    _with(LIF, "LocalZO, expected", {"neuron.surrogate": "gaussian", "neuron.width": 0.5}),
-    _with(
-        LIF,
-        "LocalZO, expected, + TET",
-        {"neuron.surrogate": "gaussian", "neuron.width": 0.5, **TET},
-        "LocalZO + TET",
-    ),
+    _with(LIF, "LocalZO", LOCALZO),
+    _with(LIF, "LocalZO + TET", LOCALZO | TET, "LocalZO + TET"),
+    _with(LIF, "LocalZO's mean", LOCALZO | {"neuron.surrogate": "gaussian"}),
     _with(LIF, "Surrogate module", {"loss.name": "surrogate_module"}, "Surrogate Module"),
     _with(
         LIF,

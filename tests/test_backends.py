@@ -23,12 +23,14 @@ SHAPES = [(3, 7, 5), (1,), (2, 130), (1031,)]
 TIMESTEPS = [3, 2, 1, 4, 10]
 DTYPES = ["float32", "bfloat16"]
 SCOPES = ["layer", "channel"]
+# The draws of a random one depend on how a backend rounds.
+SURROGATES = [name for name in neurons.SURROGATES if name != "localzo"]
 
 
 def cases(full):
     """(variant, surrogate, reset, T, shape, dtype, scope)."""
     if full:
-        every = itertools.product(VARIANTS, neurons.SURROGATES, range(len(RESETS)))
+        every = itertools.product(VARIANTS, SURROGATES, range(len(RESETS)))
         for n, options in enumerate(every):
             yield (
                 *options,
@@ -40,7 +42,7 @@ def cases(full):
         return
     # Each option cycles at a pace of its own, so that any two of them meet.
     for v, variant in enumerate(VARIANTS):
-        for i, surrogate in enumerate(neurons.SURROGATES):
+        for i, surrogate in enumerate(SURROGATES):
             # T = 10 and 4 compile longest: with few variants.
             timesteps = TIMESTEPS[(i + v // 4) % 3] if i or v % 5 else TIMESTEPS[3 + v // 5 % 2]
             yield (

@@ -217,6 +217,34 @@ def test_the_gaussian_is_the_mean_of_localzos_random_derivative():
         assert abs(got - samples.mean()) < 4 * samples.std() / draws**0.5
 
 
+def test_localzo_draws_from_its_published_distribution():
+    delta, draws = 0.5, 20_000
+    rng = np.random.default_rng(0)
+    r = np.abs(rng.normal(size=(draws, 5)))
+    derivative = jax.jit(jax.vmap(jax.grad(lambda x: neurons.SURROGATES["localzo"](x, delta))))
+    for centre in (0.0, 0.1, -0.4, 0.9):
+        # So near that the distribution is the same, and each has bits of its own.
+        x = np.linspace(centre - 0.01, centre + 0.01, draws, dtype=np.float32)
+        got = np.asarray(derivative(x))
+        samples = ((abs(centre) < delta * r) * r / (2 * delta)).mean(1)
+        assert abs(got.mean() - samples.mean()) < 6 * samples.std() / draws**0.5
+        assert got.std() == pytest.approx(samples.std(), rel=0.03)
+        assert abs(np.corrcoef(got[:-1], got[1:])[0, 1]) < 0.03
+    np.testing.assert_array_equal(derivative(x), got)
+
+
+@pytest.mark.usefixtures("pretend_gpu")
+def test_localzo_runs_in_every_backend():
+    lif = neurons.lif(surrogate="localzo", width=0.5)
+    assert kernel.refusal(lif, {}, jnp.zeros((1, 3, 130))) is None
+    currents = jnp.asarray(np.random.default_rng(0).normal(0.3, 0.5, (2, 9000)), jnp.float32)
+    scan, recomputed = (
+        jax.jit(jax.grad(lambda x, run=run: run(lif, {}, x).sum()))(currents).mean()
+        for run in (over_time.scan, fused.fused)
+    )
+    np.testing.assert_allclose(recomputed, scan, rtol=0.02)
+
+
 def test_dspike_has_its_published_slope():
     got = jax.vmap(jax.grad(neurons.SURROGATES["dspike"]))(jnp.array([0.0, 0.6, -0.6, 1.01]))
     b = 2.5

@@ -187,5 +187,5 @@ def test_surrogates_are_the_derivative_of_their_primitive(name, width):
     assert primitive(1e9, width) == pytest.approx(1, abs=1e-6)
 
 
-def test_every_surrogate_has_a_primitive():
-    assert set(reference.PRIMITIVES) == set(neurons.SURROGATES)
+def test_every_surrogate_that_is_not_random_has_a_primitive():
+    assert set(reference.PRIMITIVES) == set(neurons.SURROGATES) - {"localzo"}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Spike = Callable  # spikes = spike(x, width), elementwise
 
 DSPIKE_TEMPERATURE = 2.5  # per width
+LOCALZO_SAMPLES = 5  # of the direction, for each neuron and timestep
 
 
 def heaviside(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -110,6 +111,42 @@ def _gaussian(x, width):
     return jnp.exp(-0.5 * scaled * scaled) / (width * math.sqrt(2 * math.pi))
 
 
+def _scrambled(bits):
+    """Uniform 32 bits for any different 32 bits (the finaliser of MurmurHash3)."""
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        bits = (bits ^ (bits >> shift)) * jnp.uint32(factor)
+    return bits ^ (bits >> 16)
+
+
+def _half_normals(x, count):
+    """|r| of `count` standard normal draws for each x (Box, Muller 1958), by a hash of its bits."""
+    bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32)
+
+    def uniform(number):  # in (0, 1)
+        mixed = _scrambled(_scrambled(bits) + jnp.uint32(number * 0x9E3779B9 % 2**32))
+        return ((mixed >> 8).astype(jnp.int32).astype(jnp.float32) + 0.5) / 2.0**24
+
+    found = []
+    for pair in range(1, count + 1, 2):
+        radius = jnp.sqrt(-2 * jnp.log(uniform(pair)))
+        angle = 2 * jnp.pi * uniform(pair + 1)
+        found += [radius * jnp.abs(jnp.cos(angle)), radius * jnp.abs(jnp.sin(angle))]
+    return [r.astype(x.dtype) for r in found[:count]]
+
+
+def _localzo(x, width):
+    """mean_j (|x| < width |r_j|) |r_j| / (2 width) over 5 normal draws r_j (Mukhoty et al. 2023).
+
+    Width is their delta, published 0.5; the mean over r_j is `gaussian`. They draw anew for
+    each neuron and timestep. So that a step stays a pure function, the draws here are a hash of
+    x's bits: as good as independent for potentials that differ, the same for equal ones. Rounding
+    changes them, so backends agree in distribution alone.
+    """
+    draws = _half_normals(x, LOCALZO_SAMPLES)
+    total = sum(jnp.where(jnp.abs(x) < width * r, r, 0) for r in draws)
+    return total / (2 * LOCALZO_SAMPLES * width)
+
+
 rectangle = with_derivative(_rectangle)
 triangle = with_derivative(_triangle)
 sigmoid = with_derivative(_sigmoid)
@@ -117,6 +154,7 @@ arctan = with_derivative(_arctan)
 fast_sigmoid = with_derivative(_fast_sigmoid)
 dspike = with_derivative(_dspike)
 gaussian = with_derivative(_gaussian)
+localzo = with_derivative(_localzo)
 
 SURROGATES = {
     "rectangle": rectangle,
@@ -128,4 +166,5 @@ SURROGATES = {
     "piecewise_quadratic": triangle,
     "dspike": dspike,
     "gaussian": gaussian,
+    "localzo": localzo,
 }
