@@ -99,13 +99,14 @@ def main(argv: list[str]) -> int:
         )
         return 2
     short = "--short" in argv
-    rows = BENCHMARKS[names[0]](short)
+    rows, where = [], environment()
+    for row in BENCHMARKS[names[0]](short):
+        rows.append(row)
+        if not short:  # a short run shows that it works, and measures nothing worth keeping
+            RESULTS.mkdir(exist_ok=True)
+            with open(RESULTS / f"{names[0]}.jsonl", "a") as file:  # what is cut off keeps these
+                file.write(json.dumps(where | row) + "\n")
     print(table(rows))
-    if not short:  # a short run shows that it works, and measures nothing worth keeping
-        RESULTS.mkdir(exist_ok=True)
-        with open(RESULTS / f"{names[0]}.jsonl", "a") as file:
-            where = environment()
-            file.writelines(json.dumps(where | row) + "\n" for row in rows)
     return 0
 
 

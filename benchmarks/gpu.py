@@ -5,14 +5,16 @@ forward pass reads currents and writes spikes, its backward pass reads currents 
 cotangents and writes a gradient: those bytes over the time, as a share of the copy's rate. A
 training step is ResNet-19's as published (width 128), its operations 3 * 2 per
 multiply-accumulate, as a share of the matrix product's rate. Images are random, of CIFAR's shape.
-Where SpikingJelly is installed, or LNM_PEER_PYTHON has it, its neurons and steps are beside ours.
-Medians of interleaved runs.
+Where SpikingJelly is installed, or LNM_PEER_PYTHON has it, its steps are beside ours.
+Medians of interleaved runs; programs are compiled side by side, in threads.
 """
 
 import functools
 import importlib.util
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +26,7 @@ from lnm_jax import data, models, neurons
 from lnm_jax.training import experiment, parallel
 
 DTYPES = ("float32", "bfloat16")
+BACKENDS = ("fused", "scan")
 
 
 def _row(what, timesteps, dtype, measured, rate, unit, ceiling) -> dict:
@@ -35,21 +38,40 @@ def _row(what, timesteps, dtype, measured, rate, unit, ceiling) -> dict:
         "rate": rate,
         "unit": unit,
         "of ceiling %": 100 * rate / ceiling if ceiling else None,
+        "over LIF": None,
         "spread": measured.spread,
     }
 
 
-def _ceilings(short: bool) -> list[dict]:
+def _beside_lif(rows: list[dict], name: Callable[[str, str], str]) -> list[dict]:
+    """The rows, with LNM's time over that of the LIF row that is called the same."""
+    times = {row["what"]: row["ms"] for row in rows}
+    lif = {name("lnm", key): key for key in times if "lif" in key}
+    return [
+        row | {"over LIF": row["ms"] / times[lif[row["what"]]]} if row["what"] in lif else row
+        for row in rows
+    ]
+
+
+def compiled(programs: Mapping[str, tuple]) -> dict[str, Callable]:
+    """Functions of nothing, of (jitted function, *arguments), compiled in threads."""
+    lowered = {name: f.lower(*arguments) for name, (f, *arguments) in programs.items()}
+    with ThreadPoolExecutor() as pool:
+        ready = dict(zip(lowered, pool.map(lambda x: x.compile(), lowered.values()), strict=True))
+    return {name: functools.partial(ready[name], *programs[name][1:]) for name in programs}
+
+
+def ceilings(short: bool) -> list[dict]:
     """Copy bandwidth in GB/s and the rate of a bfloat16 matrix product in TFLOP/s."""
     side = 64 if short else 8192
     x = jax.random.normal(jax.random.key(0), (side * side * (1 if short else 8),))
     a = jax.random.normal(jax.random.key(1), (side, side), jnp.bfloat16)
     programs = {
-        "copy": functools.partial(jax.jit(jnp.copy), x),
-        "add": functools.partial(jax.jit(lambda x: x + 1), x),
-        "product": functools.partial(jax.jit(jnp.matmul), a, a),
+        "copy": (jax.jit(jnp.copy), x),
+        "add": (jax.jit(lambda x: x + 1), x),
+        "product": (jax.jit(jnp.matmul), a, a),
     }
-    times = timing.interleaved(programs, 2 if short else 20)
+    times = timing.interleaved(compiled(programs), *((2,) if short else (10, 10)))
     copy = min(times["copy"], times["add"])
     product = times["product"]
     bandwidth, rate = 2 * x.nbytes / copy.median / 1e9, 2 * side**3 / product.median / 1e12
@@ -59,36 +81,34 @@ def _ceilings(short: bool) -> list[dict]:
     ]
 
 
-def _neurons(short: bool, bandwidth: float) -> list[dict]:
+def layers(short: bool, timesteps: int, dtype: str, bandwidth: float) -> list[dict]:
+    """One layer's neurons, alone: each kind by each backend."""
+    count = 2**10 if short else 2**29 // timesteps
+    shape = (timesteps, count // 128, 128)
+    # Drawn in float32 and rounded: half the random bits of a bfloat16 would be the same.
+    currents = (0.2 + 0.6 * jax.random.normal(jax.random.key(0), shape)).astype(dtype)
+    cotangent = jax.random.normal(jax.random.key(1), shape).astype(dtype)
+    programs, arrays = {}, {}
+    for kind in train_step.KINDS:
+        neuron = neurons.build(kind)
+        params = neuron.init(jax.random.key(0))
+        for backend in BACKENDS:
+            run = functools.partial(neurons.run, neuron, backend=backend)
+
+            def both(params, currents, cotangent, run=run):
+                spikes, pullback = jax.vjp(run, params, currents)
+                return spikes, pullback(cotangent)
+
+            name = f"{kind} {backend}"
+            programs[f"{name}, forward"] = (jax.jit(run), params, currents)
+            programs[f"{name}, both"] = (jax.jit(both), params, currents, cotangent)
+            arrays |= {f"{name}, forward": 2, f"{name}, both": 5}
     rows = []
-    for dtype in DTYPES[short:]:
-        for timesteps in (2,) if short else (2, 4, 10):
-            count = 2**10 if short else 2**28 // timesteps
-            currents = 0.2 + 0.6 * jax.random.normal(
-                jax.random.key(0), (timesteps, count // 128, 128), dtype
-            )
-            cotangent = jax.random.normal(jax.random.key(1), currents.shape, dtype)
-            programs, arrays = {}, {}
-            for kind in train_step.KINDS:
-                neuron = neurons.build(kind)
-                params = neuron.init(jax.random.key(0))
-                for backend in ("fused", "scan"):
-                    run = functools.partial(neurons.run, neuron, backend=backend)
-
-                    def both(params, currents, cotangent, run=run):
-                        spikes, pullback = jax.vjp(run, params, currents)
-                        return spikes, pullback(cotangent)
-
-                    name = f"{kind} {backend}"
-                    programs[f"{name}, forward"] = functools.partial(jax.jit(run), params, currents)
-                    programs[f"{name}, both"] = functools.partial(
-                        jax.jit(both), params, currents, cotangent
-                    )
-                    arrays |= {f"{name}, forward": 2, f"{name}, both": 5}
-            for name, measured in timing.interleaved(programs, 2 if short else 10).items():
-                rate = arrays[name] * currents.nbytes / measured.median / 1e9
-                rows.append(_row(name, timesteps, dtype, measured, rate, "GB/s", bandwidth))
-    return rows
+    times = timing.interleaved(compiled(programs), *((2,) if short else (5, 10)))
+    for name, measured in times.items():
+        rate = arrays[name] * currents.nbytes / measured.median / 1e9
+        rows.append(_row(name, timesteps, dtype, measured, rate, "GB/s", bandwidth))
+    return _beside_lif(rows, lambda kind, name: name.replace("lif", kind))
 
 
 def _peer() -> str | None:
@@ -99,37 +119,49 @@ def _peer() -> str | None:
     return sys.executable if found else None
 
 
-def _steps(short: bool, product: float) -> list[dict]:
+def steps(short: bool, product: float) -> list[dict]:
     """ResNet-19 in bfloat16: images/s and the share of the matrix product's rate."""
     fields = {"stem": 4, "widths": (4,), "blocks": (1,)} if short else train_step.wide(128)
     batch, rows = (2 if short else 256), []
-    for timesteps in (1,) if short else (2, 4):
+    every = (1,) if short else (2, 4)
+    model = models.build("resnet19", neuron=neurons.lif(), num_classes=10, timesteps=1, **fields)
+    macs = sum(count.macs for count in models.counts(model, (1, 32, 32, 3)))
+    lowered, variables = {}, dict.fromkeys(train_step.KINDS)
+    for timesteps in every:
+        for kind in train_step.KINDS:
+            shape, more = (32, 32, 3), fields | {"dtype": jnp.bfloat16}
+            built = train_step.build(
+                "resnet19", kind, timesteps, shape, batch, more, variables[kind]
+            )
+            variables[kind] = built[1]
+            lowered[timesteps, kind] = train_step.lowered(*built)
+    with ThreadPoolExecutor() as pool:
+        ready = dict(
+            zip(lowered, pool.map(lambda pair: pair[0].compile(), lowered.values()), strict=True)
+        )
+    for timesteps in every:
         programs, closing = {}, []
         for kind in train_step.KINDS:
-            step, arguments, _ = train_step.program(
-                kind, timesteps, batch, fields | {"dtype": jnp.bfloat16}
-            )
+            step, arguments = ready[timesteps, kind], lowered[timesteps, kind][1]
             programs[f"ResNet-19 step, {kind}"] = functools.partial(step, *arguments)
         if _peer() and not short:
             options = {"T": timesteps, "width": 128, "batch": batch, "blocks": (3, 3, 2)}
             options |= {"channels_last": True, "device": "cuda"}
             closing.append(peer.Peer("peer_spikingjelly.py", options, executable=_peer()))
-            programs["ResNet-19 step, SpikingJelly lif"] = closing[0]
-        model = models.build(
-            "resnet19", neuron=neurons.lif(), num_classes=10, timesteps=1, **fields
-        )
-        macs = sum(count.macs for count in models.counts(model, (1, 32, 32, 3)))
-        for name, measured in timing.interleaved(programs, 2 if short else 15).items():
+            programs["ResNet-19 step, SpikingJelly"] = closing[0]
+        found = []
+        for name, measured in timing.interleaved(programs, *((2,) if short else (5, 4))).items():
             images = batch / measured.median
             row = _row(name, timesteps, "bfloat16", measured, images, "images/s", None)
             rate = 6 * macs * timesteps * images / 1e12
-            rows.append(row | {"of ceiling %": 100 * rate / product})
+            found.append(row | {"of ceiling %": 100 * rate / product})
+        rows += _beside_lif(found, lambda kind, name: name.replace("lif", kind))
         for other in closing:
             other.close()
     return rows
 
 
-def _epochs(short: bool) -> list[dict]:
+def epochs(short: bool) -> list[dict]:
     """Whole epochs as train.py runs them, with crop, flip and Cutout on the device."""
     count = 256 if short else 50_000
     rng = np.random.default_rng(0)
@@ -145,27 +177,29 @@ def _epochs(short: bool) -> list[dict]:
         this = experiment.build(config, data.Dataset(split, split, 10, *moments, "random"))
         size, steps = config.data.batch_size, count // config.data.batch_size
         state, seconds = parallel.replicate(this.init()), []
-        batches = data.train_batches(split, 0, size, 0, 4 * steps)
-        for _ in range(4):
+        batches = data.train_batches(split, 0, size, 0, 3 * steps + 1)
+        state, _ = this.train_step(state, next(batches))  # compiles
+        for _ in range(3):
+            jax.block_until_ready(state)
             start = time.perf_counter()
             for _ in range(steps):
                 state, _ = this.train_step(state, next(batches))
             jax.block_until_ready(state)
             seconds.append(time.perf_counter() - start)
-        low, median, high = np.quantile(seconds[1:], (0.25, 0.5, 0.75))  # the first compiles
+        low, median, high = np.quantile(seconds, (0.25, 0.5, 0.75))
         measured = timing.Time(float(median), float((high - low) / 2 / median))
         name = f"epoch of {steps * size} images, batch {size}, {kind}"
         rate = steps * size / measured.median
         rows.append(_row(name, config.timesteps, "bfloat16", measured, rate, "images/s", None))
-    return rows
+    return _beside_lif(rows, lambda kind, name: name.replace("lif", kind))
 
 
-def run(short: bool) -> list[dict]:
-    """Rows: ceilings, neurons, steps, epochs."""
-    copy, product = ceilings = _ceilings(short)
-    return [
-        *ceilings,
-        *_neurons(short, copy["rate"]),
-        *_steps(short, product["rate"]),
-        *_epochs(short),
-    ]
+def run(short: bool) -> Iterator[dict]:
+    """Rows, as they are measured: ceilings, layers, steps, epochs."""
+    copy, product = ceilings(short)
+    yield from (copy, product)
+    yield from steps(short, product["rate"])
+    for dtype in DTYPES[short:]:
+        for timesteps in (2,) if short else (2, 4, 10):
+            yield from layers(short, timesteps, dtype, copy["rate"])
+    yield from epochs(short)

@@ -22,7 +22,9 @@ class Time(NamedTuple):
     spread: float
 
 
-def interleaved(programs: Mapping[str, Callable], rounds: int) -> dict[str, Time]:
+def interleaved(
+    programs: Mapping[str, Callable], rounds: int, repeat: int = 1
+) -> dict[str, Time]:
     """Times of programs that run in turn, so that what disturbs one disturbs all.
 
     In each round a program runs twice and the second run counts: the program before it may
@@ -32,14 +34,18 @@ def interleaved(programs: Mapping[str, Callable], rounds: int) -> dict[str, Time
       programs: functions of nothing, by name. One that returns a float has measured its
         seconds itself.
       rounds: how often.
+      repeat: runs that are started one behind the other and timed together, so that what it
+        costs to start one on a GPU and to hear of its end does not count.
     """
     measured = {name: [] for name in programs}
     for _ in range(rounds):
         for name, program in programs.items():
             jax.block_until_ready(program())
             start = time.perf_counter()
-            result = jax.block_until_ready(program())
-            elapsed = time.perf_counter() - start
+            for _ in range(repeat):
+                result = program()
+            jax.block_until_ready(result)
+            elapsed = (time.perf_counter() - start) / repeat
             measured[name].append(result if isinstance(result, float) else elapsed)
     times = {}
     for name, values in measured.items():

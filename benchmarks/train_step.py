@@ -36,14 +36,15 @@ def wide(width: int) -> dict:
     return {"stem": width, "widths": (width, 2 * width, 4 * width)}
 
 
-def build(name, kind, timesteps, size, batch, fields):
-    """(model, variables, images or frames, labels)."""
+def build(name, kind, timesteps, size, batch, fields, variables=None):
+    """(model, variables, images or frames, labels); variables of another T or backend will do."""
     model = models.build(
         name, neuron=neurons.build(kind), num_classes=10, timesteps=timesteps, **fields
     )
     shape = (timesteps, batch, *size) if name == "vggsnn" else (batch, *size)
     images = jax.random.normal(jax.random.key(0), shape)
-    variables = jax.jit(model.init)(jax.random.key(1), images)
+    if variables is None:
+        variables = jax.jit(model.init)(jax.random.key(1), images)
     return model, variables, images, jnp.arange(batch) % 10
 
 

@@ -15,13 +15,21 @@ from lnm_jax.neurons.checks import positive
 Bound = Callable  # bounded_f = bound(f)
 
 
+def _clipped(v, limit):
+    """v in [-limit, limit]; the derivative is 1 there, ends included, and 0 beyond.
+
+    `jnp.clip` divides to share the gradient at the very ends, which every neuron would pay for.
+    """
+    return jnp.where(v > limit, limit, jnp.where(v < -limit, -limit, v))
+
+
 def clip(limit: float = 1.0) -> Bound:
     """f(min(max(v, -limit), limit)): the paper's bound, with limit 1.
 
     Raises: ValueError if limit <= 0.
     """
     positive("clip", limit)
-    return lambda f: lambda v: f(jnp.clip(v, -limit, limit))
+    return lambda f: lambda v: f(_clipped(v, limit))
 
 
 def tanh(limit: float = 1.0) -> Bound:
@@ -41,7 +49,7 @@ def linear(limit: float = 1.0) -> Bound:
 
     def bound(f):
         def continued(v):
-            u = jnp.clip(v, -limit, limit)
+            u = _clipped(v, limit)
             value, beyond = jax.jvp(f, (u,), (v - u,))  # f(u) and f'(u) (v - u), 0 inside
             return value + beyond
 

@@ -255,6 +255,14 @@ def refusal(neuron: Neuron, params: Params, currents: Float[Array, "T ..."]) -> 
     if currents.size == 0:
         return "there are no neurons"
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (params, currents))
+    leaves, structure = jax.tree.flatten(shapes)
+    return _not_lowered(neuron, structure, tuple(leaves))
+
+
+@functools.lru_cache(maxsize=256)  # layers of one shape are many, and lowering takes a while
+def _not_lowered(neuron, structure, leaves) -> str | None:
+    """What lowering both passes for CUDA raises, or None."""
+    shapes = jax.tree.unflatten(structure, leaves)
 
     def both(params, currents):
         spikes, pullback = jax.vjp(functools.partial(run, neuron), params, currents)

@@ -55,7 +55,7 @@ def with_derivative(derivative: Callable) -> Spike:
 
 def _rectangle(x, width):
     """1/width on the open window |x| < width/2 (Eq. 8; Wu et al. 2018). Width is alpha."""
-    return (jnp.abs(x) < width / 2).astype(x.dtype) / width
+    return jnp.where(jnp.abs(x) < width / 2, 1 / width, 0)
 
 
 def _triangle(x, width):
