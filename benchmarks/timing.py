@@ -22,9 +22,7 @@ class Time(NamedTuple):
     spread: float
 
 
-def interleaved(
-    programs: Mapping[str, Callable], rounds: int, repeat: int = 1
-) -> dict[str, Time]:
+def interleaved(programs: Mapping[str, Callable], rounds: int, repeat: int = 1) -> dict[str, Time]:
     """Times of programs that run in turn, so that what disturbs one disturbs all.
 
     In each round a program runs twice and the second run counts: the program before it may

@@ -2,15 +2,16 @@
 
 Forward reads the currents once and writes the spikes once. Backward reads currents and
 cotangents once, recomputes the potentials in registers, takes `jax.vjp` of the unrolled steps
-inside the kernel, and writes one gradient; parameters are spread over a block's neurons, and
-their gradients are summed once a block. No equation of a neuron stands here.
+inside the kernel, and writes one gradient. Parameters are spread over a block's neurons; their
+gradients are summed over several blocks in registers, and reduced once a program. No equation of
+a neuron stands here.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +25,25 @@ if TYPE_CHECKING:
 
     from lnm_jax.neurons.neuron import Neuron, Params
 
-BLOCK = 1024  # neurons of a program; 4 warps of 32 threads with 8 neurons each
-WARPS = 4
+
+class Launch(NamedTuple):
+    """How a kernel is cut into programs.
+
+    Attributes:
+      block: neurons of a block, a power of 2.
+      warps: of 32 threads, that share a block.
+      blocks: that a program goes through one after the other.
+    """
+
+    block: int
+    warps: int
+    blocks: int
+
+
+# Measured on an H200. The backward pass keeps all timesteps of a thread's neurons in registers:
+# the more timesteps, the fewer neurons; the first entry whose timesteps suffice is taken.
+FORWARD = Launch(1024, 4, 1)
+BACKWARD = {4: Launch(1024, 4, 8), 32: Launch(256, 4, 8)}
 
 
 class Rows(tuple):
@@ -56,13 +74,30 @@ class Rows(tuple):
 jax.tree_util.register_pytree_node(Rows, lambda rows: (tuple(rows), None), lambda _, x: Rows(x))
 
 
-def _blocks(shape: tuple[int, ...], channels: bool) -> tuple[int, int, int, int]:
-    """(rows, columns, block rows, block columns): the neurons as a matrix, cut into blocks."""
-    columns = shape[-1] if channels else math.prod(shape)
-    rows = math.prod(shape) // max(columns, 1)
-    block_columns = min(pl.next_power_of_2(columns), BLOCK)
-    block_rows = min(pl.next_power_of_2(rows), BLOCK // block_columns)
-    return rows, columns, block_rows, block_columns
+class Tiles(NamedTuple):
+    """The neurons as a matrix, cut into blocks.
+
+    Attributes:
+      size: number of neurons; the last row of the matrix may have fewer than the others.
+      columns: of the matrix; the channels where they have parameters of their own.
+      block: (rows, columns) of a block, powers of 2.
+      grid: (row, column) blocks.
+    """
+
+    size: int
+    columns: int
+    block: tuple[int, int]
+    grid: tuple[int, int]
+
+
+def _tiles(shape: tuple[int, ...], channels: bool, block: int) -> Tiles:
+    size = math.prod(shape)
+    columns = shape[-1] if channels else min(pl.next_power_of_2(size), block)
+    rows = pl.cdiv(size, columns)
+    block_columns = min(pl.next_power_of_2(columns), block)
+    block_rows = min(pl.next_power_of_2(rows), block // block_columns)
+    grid = (pl.cdiv(rows, block_rows), pl.cdiv(columns, block_columns))
+    return Tiles(size, columns, (block_rows, block_columns), grid)
 
 
 def _read_params(refs, structure, lengths, column, channels):
@@ -81,65 +116,78 @@ def _read_params(refs, structure, lengths, column, channels):
     return jax.tree.unflatten(structure, leaves)
 
 
-def _program(shape, channels):
-    """Row and column indices of this program's block, and which are inside the matrix."""
-    rows, columns, block_rows, block_columns = _blocks(shape, channels)
-    row = pl.program_id(0) * block_rows + jnp.arange(block_rows)[:, None]
-    column = pl.program_id(1) * block_columns + jnp.arange(block_columns)[None, :]
-    block = (block_rows, block_columns)
-    row, column = jnp.broadcast_to(row, block), jnp.broadcast_to(column, block)
-    return row, column, (row < rows) & (column < columns)
+def _columns(tiles):
+    """Column indices of this program's blocks."""
+    column = pl.program_id(1) * tiles.block[1] + jnp.arange(tiles.block[1])[None, :]
+    return jnp.broadcast_to(column, tiles.block)
 
 
-def _forward_kernel(neuron, shape, channels, structure, lengths, dtype, *refs):
+def _place(tiles, number, column):
+    """Positions of a row block's neurons, and which of them are there."""
+    row = number * tiles.block[0] + jnp.arange(tiles.block[0])[:, None]
+    position = row * tiles.columns + column
+    return position, (column < tiles.columns) & (position < tiles.size)
+
+
+def _forward_kernel(neuron, tiles, channels, structure, lengths, dtype, _, *refs):
     from jax.experimental.pallas import triton
 
     *param_refs, currents, spikes = refs
-    row, column, inside = _program(shape, channels)
-    params = _read_params(param_refs, structure, lengths, column, shape[-1] if channels else None)
-    state = neuron.reset(row.shape, dtype)
+    column = _columns(tiles)
+    position, inside = _place(tiles, pl.program_id(0), column)
+    params = _read_params(param_refs, structure, lengths, column, channels)
+    state = neuron.reset(tiles.block, dtype)
     for t in range(currents.shape[0]):
-        current = triton.load(currents.at[t, row, column], mask=inside, other=0.0)
+        current = triton.load(currents.at[t, position], mask=inside, other=0.0)
         # Triton cannot lower a custom_vjp; the primal of jax.vjp has only its forward rule.
         step = functools.partial(neuron.step, params)
         (state, fired), _ = jax.vjp(step, state, current.astype(dtype))
-        triton.store(spikes.at[t, row, column], fired.astype(spikes.dtype), mask=inside)
+        triton.store(spikes.at[t, position], fired.astype(spikes.dtype), mask=inside)
 
 
-def _backward_kernel(neuron, shape, channels, structure, lengths, dtype, *refs):
+def _backward_kernel(neuron, tiles, channels, structure, lengths, dtype, blocks, *refs):
     from jax.experimental.pallas import triton
 
     leaves = len(lengths)
     param_refs, (currents, cotangents, d_currents) = refs[:leaves], refs[leaves : leaves + 3]
     d_param_refs = refs[leaves + 3 :]
-    row, column, inside = _program(shape, channels)
-    params = _read_params(param_refs, structure, lengths, column, shape[-1] if channels else None)
-    spread = jax.tree.map(lambda x: jnp.broadcast_to(x, row.shape), params)
+    column = _columns(tiles)
+    params = _read_params(param_refs, structure, lengths, column, channels)
+    spread = jax.tree.map(lambda x: jnp.broadcast_to(x, tiles.block), params)
     timesteps = range(currents.shape[0])
 
-    def read(ref):
-        return [
-            triton.load(ref.at[t, row, column], mask=inside, other=0.0).astype(dtype)
-            for t in timesteps
-        ]
-
     def unrolled(params, currents):
-        state, spikes = neuron.reset(row.shape, dtype), []
+        state, spikes = neuron.reset(tiles.block, dtype), []
         for current in currents:
             state, fired = neuron.step(params, state, current)
             spikes.append(fired)
         return spikes
 
-    _, pullback = jax.vjp(unrolled, spread, read(currents))
-    d_spread, d_read = pullback(read(cotangents))  # outside the matrix cotangents are 0
-    for t in timesteps:
-        value = d_read[t].astype(d_currents.dtype)
-        triton.store(d_currents.at[t, row, column], value, mask=inside)
+    def block(number, total):
+        position, inside = _place(tiles, number, column)
+
+        def read(ref, t):  # what is outside reads as 0, and gives gradients of 0
+            return triton.load(ref.at[t, position], mask=inside, other=0.0).astype(dtype)
+
+        _, pullback = jax.vjp(unrolled, spread, [read(currents, t) for t in timesteps])
+        d_spread, d_read = pullback([read(cotangents, t) for t in timesteps])
+        for t in timesteps:
+            value = d_read[t].astype(d_currents.dtype)
+            triton.store(d_currents.at[t, position], value, mask=inside)
+        return jax.tree.map(jnp.add, total, d_spread)
+
     i, j = pl.program_id(0), pl.program_id(1)
-    for ref, leaf in zip(d_param_refs, jax.tree.leaves(d_spread, is_leaf=_is_rows), strict=True):
+    # As many for every program: what is beyond the last block is masked.
+    total = jax.lax.fori_loop(
+        0,
+        blocks,
+        lambda n, total: block(i * blocks + n, total),
+        jax.tree.map(jnp.zeros_like, spread),
+    )
+    for ref, leaf in zip(d_param_refs, jax.tree.leaves(total, is_leaf=_is_rows), strict=True):
         for k, entry in enumerate(leaf if isinstance(leaf, Rows) else (leaf,)):
             if channels:
-                ref[i, k, pl.ds(j * row.shape[1], row.shape[1])] = jnp.sum(entry, 0)
+                ref[i, k, pl.ds(j * tiles.block[1], tiles.block[1])] = jnp.sum(entry, 0)
             else:
                 ref[i, j, k] = jnp.sum(entry)
 
@@ -148,32 +196,35 @@ def _is_rows(x):
     return isinstance(x, Rows)
 
 
-def _call(body, neuron, params, currents, extra, outputs, interpret):
-    """Runs a kernel over all blocks: parameters, currents and extra arrays in, outputs out."""
+def _call(body, neuron, params, currents, extra, outputs, launch, interpret):
+    """Runs a kernel over all blocks: parameters, currents and extra arrays in, outputs out.
+
+    Args: outputs, (grid, leaves, tiles) -> what the kernel writes.
+    """
     from jax.experimental.pallas import triton
 
-    channels = isinstance(neuron, PerChannel)
-    shape = currents.shape[1:]
-    rows, columns, block_rows, block_columns = _blocks(shape, channels)
+    channels = currents.shape[-1] if isinstance(neuron, PerChannel) else None
+    tiles = _tiles(currents.shape[1:], channels is not None, launch.block)
     leaves, structure = jax.tree.flatten(params)
-    plain = [leaf.ndim - channels for leaf in leaves]
+    plain = [leaf.ndim - (channels is not None) for leaf in leaves]
     lengths = [
         None if ndim == 0 else leaf.shape[0] for ndim, leaf in zip(plain, leaves, strict=True)
     ]
     # A scalar is a leaf of one entry.
     leaves = [leaf if ndim else leaf[None] for ndim, leaf in zip(plain, leaves, strict=True)]
-    matrices = [x.reshape(x.shape[0], rows, columns) for x in (currents, *extra)]
-    grid = (pl.cdiv(rows, block_rows), pl.cdiv(columns, block_columns))
+    flat = [x.reshape(x.shape[0], tiles.size) for x in (currents, *extra)]
+    grid = (pl.cdiv(tiles.grid[0], launch.blocks), tiles.grid[1])
+    dtype = over_time.state_dtype(currents)
     body = functools.partial(
-        body, neuron, shape, channels, structure, lengths, over_time.state_dtype(currents)
+        body, neuron, tiles, channels, structure, lengths, dtype, launch.blocks
     )
     return pl.pallas_call(
         body,
         grid=grid,
-        out_shape=outputs(grid, leaves, block_columns),
-        compiler_params=triton.CompilerParams(num_warps=WARPS, num_stages=1),
+        out_shape=outputs(grid, leaves, tiles),
+        compiler_params=triton.CompilerParams(num_warps=launch.warps, num_stages=1),
         interpret=interpret,
-    )(*leaves, *matrices)
+    )(*leaves, *flat)
 
 
 def forward(neuron: Neuron, params: Params, currents: Float[Array, "T ..."], interpret=False):
@@ -184,11 +235,10 @@ def forward(neuron: Neuron, params: Params, currents: Float[Array, "T ..."], int
       interpret: run on any device, slowly, for tests.
     """
 
-    def outputs(grid, leaves, block_columns):
-        rows, columns, *_ = _blocks(currents.shape[1:], isinstance(neuron, PerChannel))
-        return jax.ShapeDtypeStruct((currents.shape[0], rows, columns), currents.dtype)
+    def outputs(grid, leaves, tiles):
+        return jax.ShapeDtypeStruct((currents.shape[0], tiles.size), currents.dtype)
 
-    spikes = _call(_forward_kernel, neuron, params, currents, (), outputs, interpret)
+    spikes = _call(_forward_kernel, neuron, params, currents, (), outputs, FORWARD, interpret)
     return spikes.reshape(currents.shape)
 
 
@@ -202,21 +252,21 @@ def backward(neuron, params, currents, cotangent, interpret=False):
     """
     channels = isinstance(neuron, PerChannel)
 
-    def outputs(grid, leaves, block_columns):
-        rows, columns, *_ = _blocks(currents.shape[1:], channels)
-        padded = grid[1] * block_columns
-        dtype = over_time.state_dtype(currents)
+    def outputs(grid, leaves, tiles):
+        dtype, width = over_time.state_dtype(currents), grid[1] * tiles.block[1]
         partial = [
             jax.ShapeDtypeStruct(
-                (grid[0], len(leaf), padded) if channels else (*grid, len(leaf)), dtype
+                (grid[0], len(leaf), width) if channels else (*grid, len(leaf)), dtype
             )
             for leaf in leaves
         ]
-        matrix = jax.ShapeDtypeStruct((currents.shape[0], rows, columns), currents.dtype)
-        return [matrix, *partial]
+        return [jax.ShapeDtypeStruct((currents.shape[0], tiles.size), currents.dtype), *partial]
 
+    launch = next(launch for most, launch in BACKWARD.items() if currents.shape[0] <= most)
+    if not jax.tree.leaves(params):
+        launch = launch._replace(blocks=1)  # no sums are to be reduced
     d_currents, *partial = _call(
-        _backward_kernel, neuron, params, currents, (cotangent,), outputs, interpret
+        _backward_kernel, neuron, params, currents, (cotangent,), outputs, launch, interpret
     )
     leaves, structure = jax.tree.flatten(params)
 
@@ -254,6 +304,8 @@ def refusal(neuron: Neuron, params: Params, currents: Float[Array, "T ..."]) -> 
         return f"T = {currents.shape[0]} timesteps are more than {over_time.UNROLL}"
     if currents.size == 0:
         return "there are no neurons"
+    if currents.size >= 2**31:
+        return f"{currents.size} currents are more than an index of 32 bits"
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (params, currents))
     leaves, structure = jax.tree.flatten(shapes)
     return _not_lowered(neuron, structure, tuple(leaves))
