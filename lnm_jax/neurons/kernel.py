@@ -42,8 +42,8 @@ class Launch(NamedTuple):
 
 # Measured on an H200. The backward pass keeps all timesteps of a thread's neurons in registers:
 # the more timesteps, the fewer neurons; the first entry whose timesteps suffice is taken.
-FORWARD = Launch(1024, 4, 1)
-BACKWARD = {4: Launch(1024, 4, 8), 32: Launch(256, 4, 8)}
+FORWARD = Launch(2048, 4, 1)
+BACKWARD = {2: Launch(512, 4, 8), 4: Launch(512, 4, 4), 32: Launch(256, 4, 1)}
 
 
 class Rows(tuple):
