@@ -40,7 +40,7 @@ def read(state: TrainState) -> dict[str, float]:
 
 
 def _with(state: TrainState, name: str, value) -> TrainState:
-    flat = flatten_dict(state.batch_stats)
+    flat = flatten_dict(state.batch_stats, keep_empty_nodes=True)
     new = {path: jnp.float32(value) if path[-1] == name else old for path, old in flat.items()}
     return state.replace(batch_stats=unflatten_dict(new))
 
@@ -92,7 +92,7 @@ def temperature(
     """
 
     def adapt(state, batch):
-        flat = flatten_dict(state.params)
+        flat = flatten_dict(state.params, keep_empty_nodes=True)
         start = flat[kernel]
         taken = np.arange(start.size)
         if 0 < weights < start.size:
