@@ -55,7 +55,7 @@ TDBN = {"model.tdbn": 0.5}  # the threshold
 LOCALZO = {"neuron.surrogate": "localzo", "neuron.width": 0.5}
 DSPIKE = {"neuron.surrogate": "dspike"}
 # A sample of the first layer's weights, two forward passes each: all of them, as published, would
-# cost more than an epoch.
+# cost a narrow network's epoch about as much again, or more.
 SEARCH = {"adaptation.temperature": True, "adaptation.weights": 64}
 # Every method of docs/comparators.md, on the same LIF where it is no neuron itself.
 METHODS = (

@@ -246,14 +246,20 @@ def test_the_search_keeps_the_temperature_of_the_largest_cosine(
     assert found == pytest.approx(chosen)
 
 
-def test_the_search_keeps_a_temperature_that_it_learns_nothing_about():
+@pytest.mark.parametrize(
+    "slope", [lambda b: 0 * b, lambda b: jnp.nan * b, lambda b: jnp.sqrt((2.6 - b) * (b - 2.4))]
+)
+def test_the_search_keeps_a_temperature_that_nothing_finite_speaks_against(slope):
+    """No difference, none that is finite, and gradients that are not finite beside b."""
+    kernel = ("stem", "conv", "kernel")
+
+    def loss(params, state, batch):
+        b = state.batch_stats["stem_spike"]["temperature"]
+        return (slope(b) * params["stem"]["conv"]["kernel"].sum(),)
+
     state = experiment.build(configured(**SEARCH)).init()
-    for value in (lambda kernel: 0.0 * kernel.sum(), lambda kernel: jnp.nan * kernel.sum()):
-        adapt = adaptation.temperature(
-            lambda params, state, batch, value=value: (value(params["stem"]["conv"]["kernel"]),),
-            ("stem", "conv", "kernel"), change=0.2, epsilon=0.1, weights=3, axis_name=None,
-        )  # fmt: skip
-        assert adaptation.read(adapt(state, {})) == {"temperature": 2.5}
+    adapt = adaptation.temperature(loss, kernel, change=0.2, epsilon=0.1, weights=3, axis_name=None)
+    assert adaptation.read(adapt(state, {})) == {"temperature": 2.5}
 
 
 @pytest.mark.parametrize("name", ["resnet_small", "vggsnn", "mlp"])
