@@ -68,9 +68,9 @@ def main(argv):
         print(f"train.py: {error}", file=sys.stderr)
         return error.status
     if parallel.is_first():
-        dynamics.save_picture(run)
+        pictures = {"dynamics": dynamics.PICTURE} if dynamics.save_picture(run) else {}
         summary.write(run)
-        print(summary.as_text(run, {"dynamics": dynamics.PICTURE}))
+        print(summary.as_text(run, pictures))
     return 0
 
 

@@ -103,6 +103,14 @@ def get_config() -> ConfigDict:
     config.loss.temperature = 3.0  # surrogate_module: of the divergences
     config.loss.sharpness = 0.05  # spike_trains: units of the potential that one logit is
 
+    config.adaptation = ConfigDict()  # of numbers that change from epoch to epoch
+    # masked_psn: share of the epochs in which masking rises from 0 to 1; published 0.125
+    config.adaptation.masking = 0.0
+    config.adaptation.temperature = False  # dspike: search the temperature in every epoch
+    config.adaptation.change = 0.2  # of the temperature in an epoch, to either side
+    config.adaptation.epsilon = 0.1  # step of its differences, in root mean squares of the weights
+    config.adaptation.weights = 0  # how many weights of the first layer are moved; 0: all
+
     config.data = ConfigDict()
     # digits, digits_dvs, interval, identify, cifar10, cifar100, cifar10dvs, imagenet2012, folder
     config.data.name = "digits"

@@ -53,6 +53,10 @@ IMP = {"spiking.start": "learned"}
 TET = {"loss.name": "tet"}
 TDBN = {"model.tdbn": 0.5}  # the threshold
 LOCALZO = {"neuron.surrogate": "localzo", "neuron.width": 0.5}
+DSPIKE = {"neuron.surrogate": "dspike"}
+# A sample of the first layer's weights, two forward passes each: all of them, as published, would
+# cost a narrow network's epoch about as much again, or more.
+SEARCH = {"adaptation.temperature": True, "adaptation.weights": 64}
 # Every method of docs/comparators.md, on the same LIF where it is no neuron itself.
 METHODS = (
     LIF,
@@ -64,7 +68,7 @@ METHODS = (
     Arm("TC-LIF", {"neuron.kind": "tc_lif"}),
     Arm("TS-LIF", {"neuron.kind": "ts_lif", "spiking.sharing": "channel"}),
     Arm("PSN", {"neuron.kind": "psn"}, method="PSN"),
-    Arm("masked PSN", {"neuron.kind": "masked_psn"}),
+    Arm("masked PSN", {"neuron.kind": "masked_psn", "adaptation.masking": 0.125}),
     Arm("sliding PSN", {"neuron.kind": "sliding_psn"}, method="PSN"),
     Arm("LSG", {"neuron.kind": "lsg"}, method="LSG"),
     _with(LIF, "IMP", IMP),
@@ -75,7 +79,8 @@ METHODS = (
     _with(LIF, "tdBN", TDBN),
     _with(LIF, "TEBN", {"model.norm": "tebn"}),
     _with(LIF, "MPBN", {"spiking.membrane_norm": True, "neuron.gate_gradient": True}, "MPBN"),
-    _with(LIF, "Dspike", {"neuron.surrogate": "dspike"}),
+    _with(LIF, "Dspike", DSPIKE),
+    _with(LIF, "Dspike, searched", DSPIKE | SEARCH),
     _with(LIF, "LocalZO", LOCALZO),
     _with(LIF, "LocalZO + TET", LOCALZO | TET, "LocalZO + TET"),
     _with(LIF, "LocalZO's mean", LOCALZO | {"neuron.surrogate": "gaussian"}),

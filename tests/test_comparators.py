@@ -339,3 +339,36 @@ def test_build_hands_a_method_the_shared_fields_that_it_has():
         neurons.clif(reset="hard")
     neuron, currents = neurons.build("clif", decay=0.5, threshold=1.0, reset="hard"), currents_of()
     np.testing.assert_array_equal(run(neuron, {}, currents), run(neurons.clif(), {}, currents))
+
+
+W, A = 0.7, 1 / (1 + np.exp(-0.7))  # a parameter and its logistic function
+# Each: the neuron, its parameters, the LIF neuron that is left, and the factor of the currents.
+FOLDS = {
+    "plif": (neurons.plif(), {"w": W}, neurons.lif(decay=1 - A), A),
+    "plif-unscaled": (neurons.plif(decay_input=False), {"w": W}, neurons.lif(decay=1 - A), 1),
+    "diet": (
+        neurons.diet(),
+        {"leak": 0.8, "theta": 0.6},
+        neurons.lif(decay=0.8, threshold=0.6, reset="soft"),
+        1,
+    ),
+    "lsg": (neurons.lsg(), {"w": W}, neurons.lif(decay=A), 1),
+}
+
+
+@pytest.mark.parametrize("name", FOLDS)
+def test_at_inference_a_lif_neuron_is_left(name):
+    """The factor goes into the weights that make the currents."""
+    neuron, params, lif, factor = FOLDS[name]
+    params = jax.tree.map(jnp.float32, params)
+    spikes = run(neuron, params, currents_of())
+    np.testing.assert_array_equal(spikes, run(lif, {}, factor * currents_of()))
+    assert 0.1 < spikes.mean() < 0.9
+
+
+def test_a_ternary_amplitude_folds_into_the_next_weights():
+    neuron, weights = neurons.ternary(learn_amplitude=True), np.random.default_rng(0).normal(size=N)
+    scaled = run(neuron, {"amplitude": 0.75}, currents_of())
+    plain = run(neurons.ternary(), {}, currents_of())
+    assert (scaled != plain).any()
+    np.testing.assert_allclose(scaled @ weights, plain @ (0.75 * weights), rtol=1e-6)

@@ -225,11 +225,13 @@ def _draw_visits(axis, layer, beyond):
         )  # fmt: skip
 
 
-def save_picture(run: Run) -> str:
+def save_picture(run: Run) -> str | None:
     """Draws f of every spiking layer over the LIF line into the run's directory (Figure 2).
 
-    Returns: the picture's path.
+    Returns: the picture's path; None for parallel neurons, which have no f.
     """
+    if isinstance(run.experiment.neuron, neurons.Parallel):
+        return None
     path = os.path.join(run.directory, PICTURE)
     _, drawn = picture(run)
     drawn.savefig(path, dpi=150)

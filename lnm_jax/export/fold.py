@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
 
 from lnm_jax.layers import membrane_norm
 
@@ -22,13 +23,21 @@ def fold_batch_norm(model: nn.Module, variables: dict) -> tuple[nn.Module, dict]
       model: whose convolutions are `layers.ConvNorm`.
       variables: {"params", "batch_stats"} as trained.
     Returns: (model, variables), the model with folded=True and variables without batch_stats.
-      A fitted surrogate window, which acts in training alone, is left out with its statistics.
-    Raises: ValueError if the model is folded already, or has a scale of each timestep (TEBN).
+      A fitted surrogate window and a searched temperature, which act in training alone, are left
+      out.
+    Raises: ValueError if the model is folded already, has a scale of each timestep (TEBN), or a
+      masked PSN whose masking has not risen to 1.
     """
     if model.folded:
         raise ValueError("the model's BatchNorm is folded already")
     if model.norm == "tebn":
         raise ValueError("TEBN has a scale of each timestep, which one convolution cannot hold")
+
+    for path, value in flatten_dict(variables["batch_stats"]).items():
+        if path[-1] == "masking" and value != 1:
+            raise ValueError(
+                f"the masking of a masked PSN must be 1 before it is folded, is {value}"
+            )
 
     def fold(params, statistics):
         if set(params) == {"conv", "norm"}:
@@ -44,4 +53,4 @@ def fold_batch_norm(model: nn.Module, variables: dict) -> tuple[nn.Module, dict]
         }
 
     folded = fold(variables["params"], variables["batch_stats"])
-    return model.clone(folded=True, window=0.0), {"params": folded}
+    return model.clone(folded=True, window=0.0, varied=()), {"params": folded}

@@ -41,7 +41,7 @@ class MembraneNorm(Spiking):
         found = []
         for current in currents:
             v_in = neurons.integrate(neuron, params, v, current.astype(v.dtype))
-            spikes = self.firing.spike(crosses(v_in), params.get("width", self.firing.width))
+            spikes = self.firing.spike(crosses(v_in), self.firing.reach(params))
             v = self.firing.reset(v_in, spikes)
             found.append(spikes.astype(currents.dtype))
         spikes = jnp.stack(found)

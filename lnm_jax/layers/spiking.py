@@ -37,6 +37,8 @@ class Spiking(nn.Module):
       momentum: share of the running deviation kept at each training step.
       axis_name: device axis that the deviation is averaged over, or None.
       backend: of `neurons.run`.
+      varied: (name, start) of numbers that training changes between epochs, see
+        `training.adaptation`: variables in "batch_stats", handed to the neuron as parameters.
       start: "learned" is IMP (Shen et al. 2024), for neurons of one variable: the potential
         before the first timestep is a parameter "v_0" of every neuron, shaped like the layer.
     """
@@ -48,6 +50,7 @@ class Spiking(nn.Module):
     axis_name: str | None = None
     backend: str = "auto"
     start: str = "reset"
+    varied: tuple[tuple[str, float], ...] = ()
 
     @nn.compact
     def __call__(
@@ -79,18 +82,25 @@ class Spiking(nn.Module):
             new = jnp.sqrt(jnp.maximum(moments[1] - moments[0] ** 2, 1e-6))
             deviation.value = self.momentum * deviation.value + (1 - self.momentum) * new
         width = jax.lax.stop_gradient(self.window * deviation.value)
-        if self.sharing == "channel":  # like every parameter of such a neuron
-            width = jnp.broadcast_to(width, currents.shape[-1:])
-        return width
+        return _shared(self, width, currents)
 
 
 # No methods: Flax would capture their results with a layer's own.
+def _shared(layer, number, currents):
+    """The number shaped like every parameter of the neuron."""
+    per_channel = layer.sharing == "channel"
+    return jnp.broadcast_to(number, currents.shape[-1:]) if per_channel else number
+
+
 def prepared(layer: Spiking, currents: Float[Array, "T *B C"]):
-    """(neuron, its parameters, currents), as `sharing` and `start` have them."""
+    """(neuron, its parameters, currents), as `sharing`, `varied` and `start` have them."""
     neuron = layer.neuron
     if layer.sharing == "channel":
         neuron = neurons.per_channel(neuron, currents.shape[-1])
     params = layer.param("neuron", neuron.init)
+    for name, start in layer.varied:
+        number = layer.variable("batch_stats", name, jnp.float32, start).value
+        params = {**params, name: _shared(layer, number, currents)}
     if layer.start == "learned":
         v_0 = layer.param("v_0", _uniform, currents.shape[2:])
         # A potential of v_0 does to the first step what this current does at a potential of 0.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # What the backward pass of a training step keeps: everything, or the inputs of each of these.
 REMAT = ("none", "block", "stage")
 # What every spiking layer gets of a network's fields.
-SPIKING_FIELDS = ("sharing", "window", "momentum", "axis_name", "backend", "start")
+SPIKING_FIELDS = ("sharing", "window", "momentum", "axis_name", "backend", "start", "varied")
 # Of the logits of all timesteps: their mean (Eq. 6), the last ones alone, or all, (T, B, K).
 READOUTS = ("mean", "last", "steps")
 
@@ -34,7 +34,7 @@ class SpikingNetwork(nn.Module):
       neuron: for every spiking layer; each layer has parameters of its own.
       num_classes: K.
       timesteps: T for static images; event input brings its own.
-      sharing, window, backend, start: of every spiking layer, see `Spiking`.
+      sharing, window, backend, start, varied: of every spiking layer, see `Spiking`.
       membrane_norm: spiking layers are `MembraneNorm`, which needs `firing`.
       firing: how the neuron spikes and resets, for membrane_norm.
       axis_name: device axis that BatchNorm's statistics are averaged over in training.
@@ -61,6 +61,7 @@ class SpikingNetwork(nn.Module):
     window: float = 0.0
     backend: str = "auto"
     start: str = "reset"
+    varied: tuple[tuple[str, float], ...] = ()
     membrane_norm: bool = False
     firing: Any = None
     axis_name: str | None = None

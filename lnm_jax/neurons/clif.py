@@ -44,7 +44,7 @@ def clif(
     def step(params, state, current):
         v, m = state
         u = decay * v + current
-        spikes = fires.spike(u - threshold, width)
+        spikes = fires.spike(u - threshold, fires.reach(params))
         m = m * jax.nn.sigmoid((1 - decay) * u) + spikes
         return (u - spikes * (threshold + jax.nn.sigmoid(m)), m), spikes
 

@@ -52,7 +52,8 @@ def diet(
         leak, theta = params["leak"], params["theta"]
         leak = leak - jax.lax.stop_gradient(jnp.maximum(leak - 1, 0))
         u = leak * v + current
-        spikes = fires.spike(u / theta - 1, params.get("width", width) / threshold)
+        # In units of the potential at initialisation, as the width is; areas stay 1.
+        spikes = fires.spike(threshold * (u / theta - 1), fires.reach(params))
         fixed = jax.lax.stop_gradient(spikes)
         if surrogate_gain != 1:
             spikes = fixed + surrogate_gain * (spikes - fixed)

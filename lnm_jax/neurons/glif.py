@@ -86,7 +86,7 @@ def glif(
         k = jax.nn.sigmoid(_at(params["conductance"], t))
         kept = (1 - a * (1 - tau)) * (1 - g * z) * u - (1 - a) * linear
         u = kept + (1 - b * (1 - k)) * current - (1 - g) * subtracted * z
-        spikes = fires.spike(u - theta, width)
+        spikes = fires.spike(u - theta, fires.reach(params))
         return (u, spikes, t + 1), spikes
 
     return Neuron(init, reset, step)

@@ -61,7 +61,7 @@ class Firing(NamedTuple):
       gate: spikes as jumps of other variables see them, with or without gradient.
       threshold: v_th, in units of the input current.
       v_reset: membrane potential before the first timestep.
-      width: of the surrogate; params["width"] goes before it.
+      width: of the surrogate.
     """
 
     spike: Callable
@@ -75,10 +75,17 @@ class Firing(NamedTuple):
         """The membrane potential before the first timestep."""
         return jnp.full(shape, self.v_reset, dtype)
 
+    def reach(self, params):
+        """Width that `spike` takes: params["width"], if a layer fits one, goes before `width`.
+
+        With params["temperature"], which training may change, it is a pair, see `surrogate`.
+        """
+        width = params.get("width", self.width)
+        return (width, params["temperature"]) if "temperature" in params else width
+
     def fire(self, params, v_in):
         """(v, spikes) of the integrated potential (Eq. 5)."""
-        width = params.get("width", self.width)
-        spikes = self.spike(v_in - self.threshold, width)
+        spikes = self.spike(v_in - self.threshold, self.reach(params))
         return self.reset(v_in, spikes), spikes
 
 

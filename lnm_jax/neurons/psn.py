@@ -32,12 +32,12 @@ class Parallel(NamedTuple):
     apply: Callable[[Params, Float[Array, "T ..."]], Float[Array, "T ..."]]
 
 
-def _spikes(fires, mixed, currents):
-    return fires.spike(mixed, fires.width).astype(currents.dtype)
+def _spikes(fires, params, mixed, currents):
+    return fires.spike(mixed, fires.reach(params)).astype(currents.dtype)
 
 
-def _matrix(timesteps: int, mask, fires) -> Parallel:
-    """The neuron u = (W * mask) I + c of `timesteps` timesteps."""
+def _matrix(timesteps: int, fires, seen=None, masking: float = 1.0) -> Parallel:
+    """The neuron u = (W * mask) I + c of `timesteps` timesteps, mask 1 if nothing is seen less."""
 
     def init(key):
         limit = 1 / math.sqrt(timesteps)
@@ -51,6 +51,8 @@ def _matrix(timesteps: int, mask, fires) -> Parallel:
                 f"currents must have T = {timesteps} timesteps, got shape {currents.shape}"
             )
         dtype = over_time.state_dtype(currents)
+        share = masking * params.get("masking", 1.0)
+        mask = 1.0 if seen is None else share * seen + (1 - share)
         # A GPU's shorter multiplications would move potentials across the threshold.
         mixed = jnp.tensordot(
             (params["weights"] * mask).astype(dtype),
@@ -59,7 +61,7 @@ def _matrix(timesteps: int, mask, fires) -> Parallel:
             precision=jax.lax.Precision.HIGHEST,
         )
         c = params["c"].reshape(timesteps, *(1,) * (currents.ndim - 1))
-        return _spikes(fires, mixed + c, currents)
+        return _spikes(fires, params, mixed + c, currents)
 
     return Parallel(init, apply)
 
@@ -85,7 +87,7 @@ def psn(
     """
     checks.whole("timesteps", timesteps, 1)
     fires = firing(threshold=threshold, surrogate=surrogate, width=width)
-    return _matrix(timesteps, 1.0, fires)
+    return _matrix(timesteps, fires)
 
 
 def masked_psn(
@@ -100,7 +102,8 @@ def masked_psn(
     """Masked PSN (Fang et al. 2023): a spike depends on the last `order` currents alone.
 
     W is multiplied by masking M + (1 - masking), M[i, j] = 1 where j <= i < j + order. In the
-    authors' training the masking goes linearly from 0 to 1 in the first eighth of the epochs.
+    authors' training it rises linearly from 0 to 1 in the first eighth of the epochs: as a factor
+    params["masking"], see `training.adaptation`.
 
     Args:
       order: k, timesteps that a spike depends on, >= 1.
@@ -115,7 +118,7 @@ def masked_psn(
     fires = firing(threshold=threshold, surrogate=surrogate, width=width)
     lag = np.arange(timesteps)[:, None] - np.arange(timesteps)
     seen = ((lag >= 0) & (lag < order)).astype(np.float32)
-    return _matrix(timesteps, masking * seen + (1 - masking), fires)
+    return _matrix(timesteps, fires, seen, masking)
 
 
 def sliding_psn(
@@ -152,6 +155,6 @@ def sliding_psn(
         timesteps = len(given)
         padded = jnp.pad(given, [(order - 1, 0)] + [(0, 0)] * (given.ndim - 1))
         mixed = sum(params["weights"][i] * padded[i : i + timesteps] for i in range(order))
-        return _spikes(fires, mixed + params["c"], currents)
+        return _spikes(fires, params, mixed + params["c"], currents)
 
     return Parallel(init, apply)

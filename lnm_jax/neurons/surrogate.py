@@ -1,7 +1,8 @@
 """Spike functions: the Heaviside step forward, a surrogate derivative backward (Eq. 5 and 8).
 
 Each is `spike(x, width=1.0)` with x = v_in - threshold, forward 1 where x >= 0, and each
-derivative has area 1 for every width, so that width alone trades height for reach.
+derivative has area 1 for every width, so that width alone trades height for reach. Dspike's
+width may be a pair, width and temperature.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def with_derivative(derivative: Callable) -> Spike:
     """A Heaviside function whose derivative is taken to be `derivative(x, width)`.
 
     Args:
-      derivative: elementwise in x; width is a positive scalar, or broadcasts against x.
+      derivative: elementwise in x; width is a positive scalar, or broadcasts against x, or a
+        tuple of such.
     Returns: `spike(x, width=1.0)`, a `jax.custom_vjp`. No gradient reaches width: it is in the
       backward pass alone.
     """
@@ -47,10 +49,10 @@ def with_derivative(derivative: Callable) -> Spike:
 
     def backward(saved, g):
         x, width = saved
-        return g * derivative(x, width), jnp.zeros_like(width)
+        return g * derivative(x, width), jax.tree.map(jnp.zeros_like, width)
 
     spike.defvjp(forward, backward)
-    return lambda x, width=1.0: spike(x, jnp.asarray(width, x.dtype))
+    return lambda x, width=1.0: spike(x, jax.tree.map(lambda w: jnp.asarray(w, x.dtype), width))
 
 
 def _rectangle(x, width):
@@ -89,15 +91,15 @@ def _fast_sigmoid(x, width):
 
 
 def _dspike(x, width):
-    """b sech(b x / width)**2 / (2 width tanh(b)) where |x| <= width (Li et al. 2021), b = 2.5.
+    """b sech(b x / width)**2 / (2 width tanh(b)) where |x| <= width (Li et al. 2021).
 
-    At width 1 it is the centred Dspike of fixed temperature b that Deng et al. (2023) train
-    with. Dspike's search of the temperature in every epoch is not here. Another form, of
-    potentials in [0, 1] with temperature 3, is centred on 0.5 and has another ratio of
-    temperature to reach.
+    The temperature b is 2.5 unless width is a pair (width, b). At width 1 that is the centred
+    Dspike that Deng et al. (2023) train with. Another form, of potentials in [0, 1] with
+    temperature 3, is centred on 0.5 and has another ratio of temperature to reach.
     """
-    slope = jnp.tanh(DSPIKE_TEMPERATURE * x / width)
-    height = DSPIKE_TEMPERATURE / (2 * math.tanh(DSPIKE_TEMPERATURE))
+    width, b = width if isinstance(width, tuple) else (width, x.dtype.type(DSPIKE_TEMPERATURE))
+    slope = jnp.tanh(b * x / width)
+    height = b / (2 * jnp.tanh(b))
     return jnp.where(jnp.abs(x) <= width, height * (1 - slope * slope) / width, 0)
 
 

@@ -49,7 +49,7 @@ def tc_lif(
         d, m = state
         d = d - jax.nn.sigmoid(params["c_1"]) * m + current
         m = m + jax.nn.sigmoid(params["c_2"]) * d
-        spikes = fires.spike(m - threshold, width)
+        spikes = fires.spike(m - threshold, fires.reach(params))
         z = fires.gate(spikes)
         return (d - dendrite_reset * z, m - threshold * z), spikes
 

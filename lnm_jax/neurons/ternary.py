@@ -57,7 +57,8 @@ def ternary(
     def step(params, state, current):
         (v,) = state
         u = decay * v + current
-        spikes = fires.spike(u - threshold, width) - fires.spike(-u - threshold, width)
+        above, below = (fires.spike(x - threshold, fires.reach(params)) for x in (u, -u))
+        spikes = above - below
         v = fires.reset(u, spikes * jax.lax.stop_gradient(spikes))  # |z|
         return (v,), spikes * params["amplitude"] if learn_amplitude else spikes
 

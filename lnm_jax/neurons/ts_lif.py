@@ -59,7 +59,7 @@ def ts_lif(
         p, q = state
         p = params["pp"] * p + params["p_input"] * current - params["pq"] * q
         q = params["qq"] * q + params["q_input"] * current - params["qp"] * p
-        z_p, z_q = (fires.spike(x - threshold, width) for x in (p, q))
+        z_p, z_q = (fires.spike(x - threshold, fires.reach(params)) for x in (p, q))
         out = params["long"] * z_p + params["short"] * z_q
         return (p - dendrite_reset * fires.gate(z_p), q - threshold * fires.gate(z_q)), out
 

@@ -120,6 +120,11 @@ RULES = {
     "loss.distillation": _share,
     "loss.temperature": checks.positive,
     "loss.sharpness": checks.positive,
+    "adaptation.masking": _share,
+    "adaptation.temperature": _flag,
+    "adaptation.change": checks.positive,
+    "adaptation.epsilon": checks.positive,
+    "adaptation.weights": _from_zero,
     "data.name": functools.partial(checks.one_of, names=data.DATASETS),
     "data.directory": _optional(_text),
     "data.image_size": _optional(_count),
@@ -199,6 +204,7 @@ def validate(config) -> None:
             raise ValueError(
                 f"spiking.sharing must be layer for neuron.kind {config.neuron.kind}, got channel"
             )
+        _adaptation(config)
         models.build(**config.model, neuron=neuron, num_classes=2, timesteps=config.timesteps)
     devices = parallel.device_count()
     for field in ("batch_size", "eval_batch_size"):
@@ -212,6 +218,24 @@ def validate(config) -> None:
             f"config.optimizer.warmup_epochs must be at most config.epochs ({config.epochs}), "
             f"got {config.optimizer.warmup_epochs}"
         )
+
+
+def _adaptation(config) -> None:
+    """Checks that what is to change between epochs is there."""
+    kind, surrogate, fields = config.neuron.kind, config.neuron.surrogate, config.adaptation
+    if fields.masking and kind != "masked_psn":
+        raise ValueError(
+            f"adaptation.masking must be 0 for neuron.kind {kind}, got {fields.masking}"
+        )
+    if not fields.temperature:
+        return
+    for field, value, known in (
+        ("neuron.surrogate", surrogate, surrogate == "dspike"),
+        ("neuron.kind", kind, "surrogate" in neurons.fields(kind)),
+        ("model.name", config.model.name, config.model.name != "recorded_layer"),  # no surrogate
+    ):
+        if not known:
+            raise ValueError(f"adaptation.temperature must be false for {field} {value}, got True")
 
 
 def differences(config, other) -> list[str]:

@@ -16,7 +16,7 @@ from flax.traverse_util import flatten_dict
 from lnm_jax import data, models, neurons
 from lnm_jax.data import augment, auto_augment
 from lnm_jax.errors import ConfigError
-from lnm_jax.training import losses, parallel, shares, state, steps
+from lnm_jax.training import adaptation, losses, parallel, shares, state, steps
 from lnm_jax.training.optimizer import make_optimizer, schedules
 
 
@@ -32,6 +32,7 @@ class Experiment(NamedTuple):
       loss: (params, state, batch) -> loss of a whole batch on one device, as `steps.make_loss`.
       init: () -> the state before the first step.
       train_step, eval_step: over whole batches and all devices; see `steps`.
+      adapt: likewise, before the first step of an epoch; see `adaptation`. None for most runs.
     """
 
     config: Any
@@ -43,6 +44,7 @@ class Experiment(NamedTuple):
     init: Callable[[], state.TrainState]
     train_step: Callable
     eval_step: Callable
+    adapt: Callable | None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -84,6 +86,7 @@ def build(config, dataset: data.Dataset | None = None) -> Experiment:
         dtype=jnp.dtype(config.compute_dtype),
         readout="last" if loss.readout == "last" else "mean",
         firing=neurons.firing_of(**config.neuron),
+        varied=adaptation.varied(config.adaptation),
         **config.spiking,
         **config.model,
     )
@@ -104,12 +107,21 @@ def build(config, dataset: data.Dataset | None = None) -> Experiment:
         loss=loss,
         steps=last,
     )
+    input_shape = steps.model_shape(dataset.train.shape)
     trained = model.clone(readout=loss.readout)
+    loss_fn = make_loss(trained)
     train_step = steps.make_train_step(
-        make_loss(trained), optimizer, log_every=config.log_every, axis_name=parallel.AXIS
+        loss_fn, optimizer, log_every=config.log_every, axis_name=parallel.AXIS
+    )
+    adapt = adaptation.build(
+        config.adaptation,
+        loss_fn,
+        model,
+        input_shape,
+        last=data.steps_until(config.epochs - 1, images, config.data.batch_size),
+        axis_name=parallel.AXIS,
     )
     eval_step = steps.make_eval_step(trained, prepare=normalise, loss=loss, axis_name=parallel.AXIS)
-    input_shape = steps.model_shape(dataset.train.shape)
     return Experiment(
         config=config,
         dataset=dataset,
@@ -120,6 +132,7 @@ def build(config, dataset: data.Dataset | None = None) -> Experiment:
         init=lambda: state.create(model, optimizer, init_key, input_shape),
         train_step=parallel.parallel(train_step, donate=True),
         eval_step=parallel.parallel(eval_step, donate=False),
+        adapt=adapt and parallel.parallel(adapt, donate=True),
     )
 
 

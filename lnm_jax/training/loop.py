@@ -13,6 +13,7 @@ import jax
 from lnm_jax import data
 from lnm_jax.errors import ConfigError, Interrupted, LostProcessError, NonFiniteError
 from lnm_jax.training import (
+    adaptation,
     configuration,
     diagnose,
     experiment,
@@ -162,11 +163,14 @@ class Trainer:
         last, batch_size = this.steps_until(config.epochs), config.data.batch_size
         first = int(state.step)
         ends = {this.steps_until(epoch): epoch for epoch in range(1, config.epochs + 1)}
+        starts = {0, *ends}
         batches = data.train_batches(
             this.dataset.train, config.seed, batch_size, first, last, shard=parallel.process()
         )
         with self._writer(first) as writer, self._bar(first, last) as bar, closing(batches):
             for step, batch in enumerate(batches, first + 1):
+                if this.adapt and step - 1 in starts:
+                    state = this.adapt(state, batch)
                 state, _ = this.train_step(state, batch)
                 if step == first + 1:
                     state.step.block_until_ready()
@@ -236,7 +240,8 @@ class Trainer:
         result = experiment.evaluate(self.experiment, state.variables)
         self._shown["test"] = f"{result['accuracy']:.2f}%"
         if writer:
-            writer.write({"step": step, "split": "test", "epoch": epoch} | result)
+            record = {"step": step, "split": "test", "epoch": epoch} | result
+            writer.write(record | adaptation.read(state))
             if epoch % self.config.checkpoint.every_epochs == 0 or step == last:
                 self._save(writer, state, step, accuracy=result["accuracy"])
         self.watch.start(step)

@@ -15,7 +15,7 @@ class TrainState(flax.struct.PyTreeNode):
     Attributes:
       step: training steps done, an int32 scalar.
       params: the model's parameters, neurons' included.
-      batch_stats: BatchNorm's running statistics.
+      batch_stats: BatchNorm's running statistics, and what `adaptation` changes.
       opt_state: optax's.
       window: sums of loss and accuracy since the last line of metrics, so that a resumed run
         writes the line that an undisturbed one writes. "steps" counts those that were applied.
