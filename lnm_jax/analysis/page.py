@@ -72,7 +72,7 @@ def number(value) -> str:
     """A table's entry as text: floats with four digits at most, and no digit too many."""
     if isinstance(value, float):
         return f"{value:.4g}" if value == value else "n/a"
-    return str(value)
+    return str(value).replace(" ± ", "\u00a0±\u00a0")  # no line between the two
 
 
 def paragraph(text: str, *, lead: bool = False) -> str:
