@@ -210,6 +210,7 @@ def test_columns_of_numbers_stand_right_and_empty_ones_are_left_out():
     rows.append({"mJ": "13.725", "none": "", "some": "", "path": "1x"})
     html = page.table(page.without_empty(rows))
     assert "<tr><th>mJ</th><th>some</th><th class=text>path</th></tr>" in html
+    assert [page.number(x) for x in (27593.4, 9999.0, 0.25, 3)] == ["27593", "9999", "0.25", "3"]
 
 
 @pytest.fixture(scope="module")

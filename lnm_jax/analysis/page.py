@@ -69,8 +69,10 @@ class Section(NamedTuple):
 
 
 def number(value) -> str:
-    """A table's entry as text: floats with four digits at most, and no digit too many."""
+    """A table's entry as text: floats with four digits, or whole where those are more."""
     if isinstance(value, float):
+        if abs(value) >= 1e4:
+            return f"{value:.0f}"
         return f"{value:.4g}" if value == value else "n/a"
     return str(value).replace(" ± ", "\u00a0±\u00a0")  # no line between the two
 
