@@ -159,6 +159,33 @@ def test_int8_weights_are_rounded_by_channel_and_their_accuracy_is_stated(config
     assert list(map(int, out.split())) == read(test.images[:5]).logits.argmax(-1).tolist()
 
 
+def test_the_command_runs_any_number_of_images_and_says_what_is_wrong_in_one_line(written):
+    def ran(*arguments):
+        command = [sys.executable, "reader.py", ".", *arguments]
+        return subprocess.run(command, cwd=written, capture_output=True, text=True)
+
+    network, images = reader.Network(str(written)), np.random.default_rng(0).random((35, 8, 8, 1))
+    np.save(written / "images.npy", images * 16)
+    wanted = network(images * 16).logits.argmax(-1).tolist()
+    assert len(set(wanted)) > 1
+    assert list(map(int, ran("images.npy").stdout.split())) == wanted
+
+    def refused(name, message):
+        done = ran(name)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+        assert done.stderr.startswith("reader.py: ")
+        assert message in done.stderr
+
+    np.save(written / "images.npy", images[:, :7])
+    refused("images.npy", "got (16, 7, 8, 1)")
+    refused("none.npy", "No such file")
+    with np.load(written / "arrays.npz") as file:
+        missing = {name: x for name, x in file.items() if name != "stem/conv/kernel"}
+    np.savez(written / "arrays.npz", **missing)
+    refused("images.npy", "array stem/conv/kernel is missing")
+    assert "python reader.py BUNDLE IMAGES.npy" in ran().stderr
+
+
 def test_int8_weights_change_kernels_alone(config):
     config.neuron.kind = "lif"  # whose layers have no parameters, and are in the tree
     exported = network.prepare(exporting.run_of(config))

@@ -160,13 +160,14 @@ def test_the_nearest_lif_of_a_line_inside_its_bound_is_that_line(config):
 
 REFUSED = {
     "soft": ({"neuron.reset": "soft"}, "config.neuron.reset soft: NIR's neurons have the hard"),
-    "max": ({"model.stem_pool": "max", "neuron.kind": "lif"}, "NIR has no max pool"),
-    "space": ({"model.pooling": "max", "neuron.kind": "lif"}, "NIR has no max space"),
+    "max": ({"model.stem_pool": "max"}, "max_pool_1: NIR has no max pool"),
+    "space": ({"model.pooling": "max", "neuron.kind": "lif"}, "max_space_1: NIR has no max pool"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_nir_cannot_express_is_refused(name, config):
+def test_what_nir_cannot_express_is_refused_before_anything_is_fitted(name, config, monkeypatch):
+    monkeypatch.delattr(nir_graph, "best_lif")
     fields, message = REFUSED[name]
     config.update_from_flattened_dict(fields)
     with pytest.raises(ConfigError, match=message):

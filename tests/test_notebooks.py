@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import sys
 
 import matplotlib
 import numpy as np
@@ -63,6 +64,9 @@ CLAIMS = {"1": draw, "2": identify, "3": train, "4": your_own}
 def test_the_notebook_runs_and_shows_what_it_says(path, monkeypatch):
     monkeypatch.setenv("LNM_QUICK", "1")
     monkeypatch.chdir(path.parent)
+    # As Jupyter starts it: the repository is not on the path.
+    root = str(path.parent.parent)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", root)])
     matplotlib.use("Agg")
     namespace = {"__name__": "notebook"}
     try:
@@ -70,6 +74,7 @@ def test_the_notebook_runs_and_shows_what_it_says(path, monkeypatch):
             if cell["cell_type"] == "code":
                 source = "".join(cell["source"])
                 exec(compile(source, f"{path.name}, cell {number}", "exec"), namespace)
+        assert root in sys.path
         assert drawn(namespace) > 0
         CLAIMS[path.name[0]](namespace)
     finally:

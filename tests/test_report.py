@@ -14,7 +14,18 @@ from conftest import TINY
 from configs import digits
 from lnm_jax import neurons
 from lnm_jax.analysis import __main__ as command
-from lnm_jax.analysis import curves, degrees, dynamics, firing, names, recording, report, runs
+from lnm_jax.analysis import (
+    curves,
+    degrees,
+    dynamics,
+    firing,
+    names,
+    page,
+    recording,
+    report,
+    runs,
+    side_by_side,
+)
 from lnm_jax.errors import ConfigError
 from lnm_jax.training import experiment, finished, loop, run_directory
 from lnm_jax.training.checkpoint import Checkpoints
@@ -187,6 +198,21 @@ def test_seeds_make_one_group_with_mean_and_sample_deviation(folder):
     assert np.isnan(curves.mean_and_deviation(groups[1].accuracy)[1]).all()
 
 
+def test_a_mean_and_its_deviation_have_the_same_decimals():
+    cases = {(51.94, 60.0): "55.97 ± 5.70", (0.3488, 0.3489): "0.3488 ± 0.0001", (56.4,): "56.40"}
+    cases |= {(100.0, 100.0): "100.0 ± 0.0", (0.0,): "0.000", (float("nan"),): "n/a"}
+    for values, text in cases.items():
+        assert side_by_side.as_text(values) == text
+
+
+def test_columns_of_numbers_stand_right_and_empty_ones_are_left_out():
+    rows = [{"mJ": "0.547", "none": "", "some": 1.0, "path": "stem"}]
+    rows.append({"mJ": "13.725", "none": "", "some": "", "path": "1x"})
+    html = page.table(page.without_empty(rows))
+    assert "<tr><th>mJ</th><th>some</th><th class=text>path</th></tr>" in html
+    assert [page.number(x) for x in (27593.4, 9999.0, 0.25, 3)] == ["27593", "9999", "0.25", "3"]
+
+
 @pytest.fixture(scope="module")
 def output(folder, tmp_path_factory):
     """The command's report of the LNM and the LIF run, and what it left of the runs."""
@@ -280,7 +306,7 @@ def test_bad_arguments_are_said_in_one_line(folder, tmp_path, capsys):
 
 
 def test_different_architectures_are_refused_by_their_fields(folder, tmp_path):
-    wider = configured(tmp_path, "wider", **{"model.stem": 6, "epochs": 1})
-    other = untrained(wider)
+    fields = {"model.stem": 6, "epochs": 1, "data.batch_size": 20}  # a batch is no architecture
+    other = untrained(configured(tmp_path, "wider", **fields))
     with pytest.raises(ConfigError, match=r"different architectures \(model.stem: 4, not 6\)"):
         report.make([other, finished.load(str(folder / "lnm"))])

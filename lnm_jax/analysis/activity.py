@@ -158,4 +158,5 @@ def _draw_now(axis, facts):
         f"now; saturated: spikes in {SATURATED:.0%} of timesteps", fontsize=8, loc="left"
     )
     drawing.plain(axis)
-    axis.legend(fontsize=7, frameon=False, loc="lower right")
+    # Below the axis: markers can be anywhere on it.
+    axis.legend(fontsize=7, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.06))

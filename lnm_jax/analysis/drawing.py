@@ -48,6 +48,7 @@ def layer_axes(
     for number, (axis, title) in enumerate(zip(used, titles, strict=True), 1):
         axis.set_title(f"{number}  {title}", fontsize=8, loc="left")
         plain(axis)
+        axis.locator_params("x", nbins=6)  # more would touch each other
     for axis in used[max(0, len(used) - columns) :]:  # the lowest of each column
         axis.tick_params(labelbottom=True)
     drawn.supxlabel(x, fontsize=8)
@@ -62,10 +63,10 @@ def plain(axis: Axes) -> None:
 
 
 def whole_numbers(axis: Axes) -> None:
-    """Ticks of the x axis at whole numbers alone, as epochs are."""
+    """Ticks of the x axis at whole numbers alone, as epochs are; also if there is only one."""
     from matplotlib.ticker import MaxNLocator
 
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def legend(drawn: Figure, axis: Axes, columns: int) -> None:

@@ -204,6 +204,7 @@ def picture(
         left += values
     axis.set_yticks(places, [f"{row.path} ({row.kind})" for row in counted])
     axis.invert_yaxis()
+    axis.set_xlim(0)
     axis.set_xlabel("energy of one inference, µJ", fontsize=8)
     drawing.plain(axis)
     drawing.legend(drawn, axis, 3)

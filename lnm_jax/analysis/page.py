@@ -39,7 +39,7 @@ table { border-collapse: collapse; font-size: .84rem; font-variant-numeric: tabu
 caption { text-align: left; color: var(--soft); padding-bottom: .3rem; }
 th, td { padding: .32rem .9rem .32rem 0; text-align: right; border-bottom: 1px solid var(--line);
   vertical-align: top; }
-th { font-weight: 600; border-bottom-color: var(--ink); }
+th { font-weight: 600; border-bottom-color: var(--ink); vertical-align: bottom; }
 th.text, td.text { text-align: left; }
 td.text { min-width: 6rem; }
 code { font-size: .88em; }
@@ -69,10 +69,12 @@ class Section(NamedTuple):
 
 
 def number(value) -> str:
-    """A table's entry as text: floats with four digits at most, and no digit too many."""
+    """A table's entry as text: floats with four digits, or whole where those are more."""
     if isinstance(value, float):
+        if abs(value) >= 1e4:
+            return f"{value:.0f}"
         return f"{value:.4g}" if value == value else "n/a"
-    return str(value)
+    return str(value).replace(" ± ", "\u00a0±\u00a0")  # no line between the two
 
 
 def paragraph(text: str, *, lead: bool = False) -> str:
@@ -99,14 +101,27 @@ def image(png: bytes, alt: str, caption: str) -> str:
     )
 
 
+def _is_number(value) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def without_empty(rows: Sequence[dict]) -> list[dict]:
+    """The rows without the columns in which no row has an entry."""
+    return [
+        {key: value for key, value in row.items() if any(other[key] != "" for other in rows)}
+        for row in rows
+    ]
+
+
 def table(rows: Sequence[dict], caption: str = "") -> str:
-    """Rows of equal keys; a column whose entries are all numbers is set to the right."""
+    """Rows of equal keys; a column of numbers, also written ones, is set to the right."""
     if not rows:
         return ""
-    numeric = {
-        key: all(isinstance(row[key], int | float) or row[key] == "" for row in rows)
-        for key in rows[0]
-    }
+    numeric = {key: all(row[key] == "" or _is_number(row[key]) for row in rows) for key in rows[0]}
 
     def cells(tag, values):
         return "".join(

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from lnm_jax.training.loop import Run
 
 
+# Fields that make an architecture, its input's shape included.
+SHAPES = ("model.", "data.name", "data.directory", "data.image_size")
+
+
 def load_all(directories: Sequence[str]) -> list[Run]:
     """Several runs; those of the same data share one copy of it. Raises as `finished.load`."""
     loaded: list[Run] = []
@@ -50,7 +54,7 @@ def check_same_architecture(runs: Sequence[Run]) -> None:
         if layer_counts(first.experiment) == layer_counts(other.experiment):
             continue
         found = configuration.differences(first.experiment.config, other.experiment.config)
-        found = [line for line in found if line.startswith(("model.", "data."))]
+        found = [line for line in found if line.startswith(SHAPES)]
         raise ConfigError(
             f"{other.directory} and {first.directory} are of different architectures "
             f"({'; '.join(found) or 'their data differ'}); report on each alone"

@@ -83,7 +83,7 @@ def _firing(run, recorded):
     integrated = all(trace.integrated for trace in traces.values())
     captions = {
         "f_i_curves": "Spikes per timestep under a constant current from the reset state, over "
-        f"{firing.TIMESTEPS} timesteps; in discrete time rates are 1/k. Grey: currents that the "
+        f"{firing.TIMESTEPS} timesteps; in discrete time rates are 1/k. Pale: currents that the "
         "layer received on the test examples.",
         "traces": "Some neurons on currents that they received, chosen to spike at about a third "
         "of the timesteps. The potential is "

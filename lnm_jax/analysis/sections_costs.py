@@ -24,11 +24,13 @@ def energy_of(run: Run, recorded: Recording) -> page.Section:
         "operations, no MAC for u = 0": "skipping_zeros",
         "operations and memory traffic": "with_memory",
     }
+    # Large networks in the unit of Table 3.
+    factor, unit = (1, "mJ") if found.lif.operations >= 0.1 else (1e3, "µJ")
     ours = [
         {
             "counted": label,
-            "LIF, µJ": 1e3 * getattr(found.lif, field),
-            f"{kind} ({found.macs} MACs), µJ": 1e3 * getattr(found.own, field),
+            f"LIF, {unit}": factor * getattr(found.lif, field),
+            f"{kind} ({found.macs} MACs), {unit}": factor * getattr(found.own, field),
             "overhead, %": getattr(found.overhead, field),
         }
         for label, field in lines.items()

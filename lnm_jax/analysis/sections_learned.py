@@ -61,7 +61,7 @@ def dynamics_of(run: Run, recorded: Recording) -> page.Section:
         )
     caption = (
         "f of every spiking layer, numbered in the order they run (the paper's Figure 2), over "
-        f"the LIF line with decay {fields.decay:g}. The grey histogram counts the potentials at "
+        f"the LIF line with decay {fields.decay:g}. The pale histogram counts the potentials at "
         "which f was evaluated on the test examples, without exact zeros; f is bold where 99.9 % "
         "of them are, and extrapolates where it is thin. A fixed point is where f(u) = 0; it is "
         "stable if |1 + f'(u)| < 1."
@@ -69,7 +69,7 @@ def dynamics_of(run: Run, recorded: Recording) -> page.Section:
     return page.Section(
         "Learned dynamics", notes, {"dynamics": drawing.png(drawn)}, {"dynamics": caption},
         {"dynamics": table, "fixed_points": rest, "drifts": curves, "visits": visits},
-        page.table(table),
+        page.table(page.without_empty(table)),
     )  # fmt: skip
 
 

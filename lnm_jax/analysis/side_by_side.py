@@ -37,17 +37,22 @@ def table(groups: Sequence[Group], recordings: dict[str, Recording]) -> list[dic
                 "configuration": group.label,
                 "runs": len(group.runs),
                 "seeds": ", ".join(str(run.experiment.config.seed) for run in group.runs),
-                "accuracy, last epoch, %": _spread(last),
-                "spike rate, mean of layers": _spread(rates),
-                "energy (Eq. 17), µJ": _spread(joules),
+                "accuracy, last epoch, %": as_text(last),
+                "spike rate, mean of layers": as_text(rates),
+                "energy (Eq. 17), µJ": as_text(joules),
             }
         )
     return rows
 
 
-def _spread(values) -> str:
+def as_text(values: Sequence[float]) -> str:
+    """Mean and deviation with the decimals that give the mean four digits."""
     mean, deviation = mean_and_deviation(np.asarray(values, float))
-    return f"{mean:.4g}" if np.isnan(deviation) else f"{mean:.4g} ± {deviation:.2g}"
+    if np.isnan(mean):
+        return "n/a"
+    decimals = max(0, 3 - int(np.floor(np.log10(abs(mean))))) if mean else 3
+    text = f"{mean:.{decimals}f}"
+    return text if np.isnan(deviation) else f"{text} ± {deviation:.{decimals}f}"
 
 
 def drifts(groups: Sequence[Group]) -> tuple[dict[str, dict[str, np.ndarray]], Figure]:

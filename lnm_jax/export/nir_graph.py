@@ -99,6 +99,12 @@ def build(network: Network):
         raise ConfigError(
             f"config.neuron.reset {neuron['reset']}: NIR's neurons have the hard reset only"
         )
+    for node in network.nodes:
+        if node.kind in ("max_pool", "max_space"):
+            raise ConfigError(
+                f"{node.name}: NIR has no max pool; it has average ones (config.model.pooling, "
+                "config.model.stem_pool)"
+            )
     lines = _own_lines(network, neuron)
     if lines is None:
         leaks = best_lif(network)
@@ -183,7 +189,7 @@ def _nodes(nir, network: Network, node: Node, neuron: dict, lines: dict) -> dict
         fields = {"stride": node.fields.get("stride", 1), "padding": 0}
         bias = np.zeros(node.shape[-1], np.float32)
         return {name: _convolution(nir, kernel, bias, fields, inputs)}
-    raise ConfigError(f"{node.name}: NIR has no {node.kind.replace('_', ' ')}; train with average")
+    raise ConfigError(f"{node.name}: NIR has no node for {node.kind}")
 
 
 def _channels_first(shape):

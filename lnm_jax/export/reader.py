@@ -2,8 +2,7 @@
 
 python reader.py BUNDLE IMAGES.npy     prints the class of every image
 
-Images are (B, H, W, C), event frames (B, T, H, W, C), in the unit of the data set. What the
-files of a bundle hold is in docs/export.md of lnm_jax.
+Images are (B, H, W, C), event frames (B, T, H, W, C), in the data set's unit; see docs/export.md.
 """
 
 import json
@@ -16,24 +15,18 @@ import numpy as np
 
 
 class Result(NamedTuple):
-    """Logits (B, K), spikes (T, B, ...) of each spiking layer by name, margin (B,).
+    """Of B images. Rounding by less than an image's margin changes none of its spikes."""
 
-    The margin is the distance of an image's closest potential to a threshold: rounding by less
-    changes none of its spikes.
-    """
-
-    logits: np.ndarray
-    spikes: dict
-    margin: np.ndarray
+    logits: np.ndarray  # (B, K)
+    spikes: dict  # (T, B, ...) of each spiking layer by name
+    margin: np.ndarray  # (B,), distance of the closest potential to a threshold
 
 
 def windows(x, size, stride, padding, fill=0):
     """What element (i, j) of every window of (N, H, W, C) sees, for its size**2 elements."""
     x = np.pad(x, ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0)), constant_values=fill)
-    rows, columns = (n - size + 1 for n in x.shape[1:3])
-    return [
-        x[:, i : i + rows : stride, j : j + columns : stride] for i, j in np.ndindex(size, size)
-    ]
+    h, w = (n - size + 1 for n in x.shape[1:3])
+    return [x[:, i : i + h : stride, j : j + w : stride] for i, j in np.ndindex(size, size)]
 
 
 def drift(neuron, own, u):
@@ -146,4 +139,11 @@ class Network:
 
 
 if __name__ == "__main__":
-    print(*Network(sys.argv[1])(np.load(sys.argv[2])).logits.argmax(-1), sep="\n")
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    try:
+        network, images = Network(sys.argv[1]), np.load(sys.argv[2], mmap_mode="r")
+        for start in range(0, len(images), 16):  # a large network takes 30 MB an image and more
+            print(*network(images[start : start + 16]).logits.argmax(-1), sep="\n")
+    except (OSError, ValueError) as error:
+        sys.exit(f"reader.py: {error}")
