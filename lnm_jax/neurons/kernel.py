@@ -10,40 +10,19 @@ a neuron stands here.
 from __future__ import annotations
 
 import functools
-import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
-from lnm_jax.neurons import over_time
+from lnm_jax.neurons import over_time, tiling
 from lnm_jax.neurons.neuron import PerChannel
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
     from lnm_jax.neurons.neuron import Neuron, Params
-
-
-class Launch(NamedTuple):
-    """How a kernel is cut into programs.
-
-    Attributes:
-      block: neurons of a block, a power of 2.
-      warps: of 32 threads, that share a block.
-      blocks: that a program goes through one after the other.
-    """
-
-    block: int
-    warps: int
-    blocks: int
-
-
-# Measured on an H200. The backward pass keeps all timesteps of a thread's neurons in registers:
-# the more timesteps, the fewer neurons; the first entry whose timesteps suffice is taken.
-FORWARD = Launch(2048, 4, 1)
-BACKWARD = {2: Launch(512, 4, 8), 4: Launch(512, 4, 4), 32: Launch(256, 4, 1)}
 
 
 class Rows(tuple):
@@ -74,32 +53,6 @@ class Rows(tuple):
 jax.tree_util.register_pytree_node(Rows, lambda rows: (tuple(rows), None), lambda _, x: Rows(x))
 
 
-class Tiles(NamedTuple):
-    """The neurons as a matrix, cut into blocks.
-
-    Attributes:
-      size: number of neurons; the last row of the matrix may have fewer than the others.
-      columns: of the matrix; the channels where they have parameters of their own.
-      block: (rows, columns) of a block, powers of 2.
-      grid: (row, column) blocks.
-    """
-
-    size: int
-    columns: int
-    block: tuple[int, int]
-    grid: tuple[int, int]
-
-
-def _tiles(shape: tuple[int, ...], channels: bool, block: int) -> Tiles:
-    size = math.prod(shape)
-    columns = shape[-1] if channels else min(pl.next_power_of_2(size), block)
-    rows = pl.cdiv(size, columns)
-    block_columns = min(pl.next_power_of_2(columns), block)
-    block_rows = min(pl.next_power_of_2(rows), block // block_columns)
-    grid = (pl.cdiv(rows, block_rows), pl.cdiv(columns, block_columns))
-    return Tiles(size, columns, (block_rows, block_columns), grid)
-
-
 def _read_params(refs, structure, lengths, column, channels):
     """The parameters as the step uses them: scalars, or the value of each neuron's channel."""
     from jax.experimental.pallas import triton
@@ -116,25 +69,12 @@ def _read_params(refs, structure, lengths, column, channels):
     return jax.tree.unflatten(structure, leaves)
 
 
-def _columns(tiles):
-    """Column indices of this program's blocks."""
-    column = pl.program_id(1) * tiles.block[1] + jnp.arange(tiles.block[1])[None, :]
-    return jnp.broadcast_to(column, tiles.block)
-
-
-def _place(tiles, number, column):
-    """Positions of a row block's neurons, and which of them are there."""
-    row = number * tiles.block[0] + jnp.arange(tiles.block[0])[:, None]
-    position = row * tiles.columns + column
-    return position, (column < tiles.columns) & (position < tiles.size)
-
-
 def _forward_kernel(neuron, tiles, channels, structure, lengths, dtype, _, *refs):
     from jax.experimental.pallas import triton
 
     *param_refs, currents, spikes = refs
-    column = _columns(tiles)
-    position, inside = _place(tiles, pl.program_id(0), column)
+    column = tiling.columns(tiles)
+    position, inside = tiling.place(tiles, pl.program_id(0), column)
     params = _read_params(param_refs, structure, lengths, column, channels)
     state = neuron.reset(tiles.block, dtype)
     for t in range(currents.shape[0]):
@@ -151,7 +91,7 @@ def _backward_kernel(neuron, tiles, channels, structure, lengths, dtype, blocks,
     leaves = len(lengths)
     param_refs, (currents, cotangents, d_currents) = refs[:leaves], refs[leaves : leaves + 3]
     d_param_refs = refs[leaves + 3 :]
-    column = _columns(tiles)
+    column = tiling.columns(tiles)
     params = _read_params(param_refs, structure, lengths, column, channels)
     spread = jax.tree.map(lambda x: jnp.broadcast_to(x, tiles.block), params)
     timesteps = range(currents.shape[0])
@@ -164,7 +104,7 @@ def _backward_kernel(neuron, tiles, channels, structure, lengths, dtype, blocks,
         return spikes
 
     def block(number, total):
-        position, inside = _place(tiles, number, column)
+        position, inside = tiling.place(tiles, number, column)
 
         def read(ref, t):  # what is outside reads as 0, and gives gradients of 0
             return triton.load(ref.at[t, position], mask=inside, other=0.0).astype(dtype)
@@ -204,7 +144,7 @@ def _call(body, neuron, params, currents, extra, outputs, launch, interpret):
     from jax.experimental.pallas import triton
 
     channels = currents.shape[-1] if isinstance(neuron, PerChannel) else None
-    tiles = _tiles(currents.shape[1:], channels is not None, launch.block)
+    tiles = tiling.cut(currents.shape[1:], channels is not None, launch.block)
     leaves, structure = jax.tree.flatten(params)
     plain = [leaf.ndim - (channels is not None) for leaf in leaves]
     lengths = [
@@ -238,7 +178,9 @@ def forward(neuron: Neuron, params: Params, currents: Float[Array, "T ..."], int
     def outputs(grid, leaves, tiles):
         return jax.ShapeDtypeStruct((currents.shape[0], tiles.size), currents.dtype)
 
-    spikes = _call(_forward_kernel, neuron, params, currents, (), outputs, FORWARD, interpret)
+    spikes = _call(
+        _forward_kernel, neuron, params, currents, (), outputs, tiling.FORWARD, interpret
+    )
     return spikes.reshape(currents.shape)
 
 
@@ -262,7 +204,7 @@ def backward(neuron, params, currents, cotangent, interpret=False):
         ]
         return [jax.ShapeDtypeStruct((currents.shape[0], tiles.size), currents.dtype), *partial]
 
-    launch = next(launch for most, launch in BACKWARD.items() if currents.shape[0] <= most)
+    launch = tiling.backward(currents.shape[0])
     if not jax.tree.leaves(params):
         launch = launch._replace(blocks=1)  # no sums are to be reduced
     d_currents, *partial = _call(
