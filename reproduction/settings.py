@@ -129,7 +129,7 @@ def identify(scale: str, directory: str | None) -> list[Setting]:
             "one layer",
             "identify",
             {"data.teacher": teacher, "epochs": epochs},
-            rates=(0.003, 0.01, 0.03),
+            rates=(0.003, 0.01, 0.03, 0.1),
             seeded=("data.seed",),
             note="accuracy is F1 of the spikes",
         )

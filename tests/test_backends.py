@@ -16,7 +16,7 @@ import pytest
 from catalogue import RESETS, VARIANTS, trained
 
 from lnm_jax import neurons
-from lnm_jax.neurons import backends, fused, kernel, over_time
+from lnm_jax.neurons import backends, fused, kernel, over_time, tiling
 
 # Odd sizes, which no block divides, and one larger than a block of the kernel.
 SHAPES = [(3, 7, 5), (1,), (2, 130), (1031,)]
@@ -142,6 +142,40 @@ def test_a_neuron_that_the_kernel_cannot_trace_runs_as_a_scan_and_says_why(caplo
     np.testing.assert_array_equal(spikes, over_time.scan(neuron, params, currents))
     assert len(caplog.records) == 1  # one line, once
     assert "'scan' instead of the GPU kernel" in caplog.text
+
+
+@pytest.mark.parametrize("channels", [None, 3, 40])
+@pytest.mark.parametrize("timesteps", [2, 3])
+def test_a_program_that_goes_through_several_blocks_sums_them_all(timesteps, channels, monkeypatch):
+    # Blocks of 32 neurons: the last program's last blocks are beyond the end.
+    launch = tiling.Launch(block=32, warps=1, blocks=3)
+    monkeypatch.setattr(tiling, "BACKWARD", {timesteps: launch})
+    neuron = neurons.lnm(degree=2)
+    if channels:
+        neuron = neurons.per_channel(neuron, channels)
+    params = trained(neuron)
+    shape = (timesteps, 11, 7, channels or 3)
+    currents = 0.2 + 0.6 * jax.random.normal(jax.random.key(0), shape)
+    cotangent = jax.random.normal(jax.random.key(1), shape)
+    ours, scan = (
+        gradients(functools.partial(run, neuron), params, currents, cotangent)
+        for run in (interpreted, over_time.scan)
+    )
+    for got, want in zip(jax.tree.leaves(ours), jax.tree.leaves(scan), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+def test_every_number_of_timesteps_that_the_kernel_takes_has_blocks():
+    assert max(tiling.BACKWARD) == over_time.UNROLL
+    assert sorted(tiling.BACKWARD) == list(tiling.BACKWARD)
+    assert tiling.backward(1) == tiling.BACKWARD[2]
+    assert tiling.backward(over_time.UNROLL) == tiling.BACKWARD[over_time.UNROLL]
+
+
+def test_the_kernel_refuses_more_currents_than_an_index_can_count():
+    neuron = neurons.lif()
+    currents = jax.ShapeDtypeStruct((4, 2**29), jnp.float32)
+    assert "2147483648 currents" in kernel.refusal(neuron, {}, currents)
 
 
 def test_the_kernel_refuses_more_timesteps_than_it_can_unroll():

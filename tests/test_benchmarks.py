@@ -1,11 +1,12 @@
 """Every benchmark runs to its end in its short form."""
 
 import json
+import time
 
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import page, timing
+from benchmarks import operations, page, timing
 
 
 @pytest.mark.parametrize("name", command.BENCHMARKS)
@@ -39,6 +40,46 @@ def test_programs_are_timed_in_turn():
     times = timing.interleaved(programs, 3)
     assert calls == ["a", "a", "b", "b"] * 3
     assert times == {"a": (2.0, 0.0), "b": (3.0, 0.0)}  # as they measured themselves
+
+
+def test_a_repeated_program_counts_as_one():
+    calls = []
+    times = timing.interleaved({"a": lambda: calls.append(time.sleep(0.02))}, 1, repeat=5)
+    assert len(calls) == 1 + 5
+    assert 0.02 <= times["a"].median < 0.1
+
+
+def test_a_trace_is_read_by_the_kernels_of_a_gpu_else_by_operations():
+    def event(pid, tid, name, **args):
+        return {"ph": "X", "pid": pid, "tid": tid, "name": name, "dur": 3.0, "args": args}
+
+    gpu = [
+        {"name": "process_name", "pid": 1, "args": {"name": "/device:GPU:0"}},
+        {"name": "process_name", "pid": 2, "args": {"name": "/host:CPU"}},
+        {"name": "thread_name", "pid": 1, "tid": 7, "args": {"name": "Stream #14(Compute)"}},
+        {"name": "thread_name", "pid": 1, "tid": 8, "args": {"name": "XLA Modules"}},
+        event(1, 7, "loop_add_fusion_6", hlo_op="command_buffer"),
+        event(1, 8, "jit_step"),
+        event(2, 9, "python"),
+    ]
+    assert operations.executions(gpu) == [("loop_add_fusion_6", pytest.approx(3e-6))]
+    cpu = [gpu[1], event(2, 9, "dot.4", hlo_op="dot.4"), event(2, 9, "python")]
+    assert operations.executions(cpu) == [("dot.4", pytest.approx(3e-6))]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("sm90_xmma_dgrad_implicit_gemm_bf16", "convolutions"),
+        ("convert_bitcast_fusion.8", "elementwise"),
+        ("_backward_kernel", "neurons, one kernel a pass"),
+        ("input_reduce_fusion_31", "sums"),
+        ("dot_general.48", "matrix products"),
+        ("while.3", "while"),
+    ],
+)
+def test_operations_are_sorted_by_their_names(name, kind):
+    assert operations.kind(name) == kind
 
 
 def test_the_exponent_of_a_power_is_found():

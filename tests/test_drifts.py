@@ -155,6 +155,13 @@ def test_chebyshev_stays_in_its_interval_whatever_the_bound():
     )
 
 
+def test_the_clips_derivative_is_1_up_to_its_ends_and_0_beyond():
+    clipped = bounding.clip(0.5)(lambda u: u)
+    v = jnp.array([-np.inf, -0.7, -0.5, 0.0, 0.5, 0.7, np.nan])
+    np.testing.assert_array_equal(clipped(v), [-0.5, -0.5, -0.5, 0, 0.5, 0.5, np.nan])
+    np.testing.assert_array_equal(jax.vmap(jax.grad(clipped))(v), [0, 0, 1, 1, 1, 0, 1])
+
+
 def test_the_linear_bound_continues_f_with_its_slope():
     theta = jnp.array([0.3, -0.4, 0.2])
     f = bounding.linear(1.0)(lambda u: drift.polynomial(theta, u))
