@@ -1,4 +1,4 @@
-"""The compared methods equal SpikingJelly's neurons: every spike, and every gradient.
+"""The compared methods equal SpikingJelly's: every spike, and every gradient; norms and TET too.
 
 Not a requirement: where PyTorch or SpikingJelly 2 is missing, these tests are skipped.
 """
@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 from catalogue import trained
 
-from lnm_jax import neurons
+from lnm_jax import layers, neurons
 from lnm_jax.neurons import over_time
+from lnm_jax.training import losses
 
 torch = pytest.importorskip("torch")
 theirs = pytest.importorskip("spikingjelly.activation_based.neuron")
 if not hasattr(theirs, "TernaryLIFNode"):  # it has no __version__
     pytest.skip("needs SpikingJelly 2", allow_module_level=True)
 
-from spikingjelly.activation_based import surrogate
+from spikingjelly.activation_based import functional, layer, surrogate
 
 torch.set_num_threads(1)  # tests run as one process a core
 
@@ -161,3 +162,71 @@ def test_a_silent_ternary_neuron_passes_no_gradient_through_its_reset_but_theirs
     np.testing.assert_allclose(ours[:, 0], [0.25 * own, own], rtol=1e-9)
     reset = 1 - 0.3 * (slope(-0.2) - slope(-0.8))  # P + N's derivative
     np.testing.assert_allclose(x.grad[:, 0].numpy(), [0.25 * own * reset, own], rtol=1e-9)
+
+
+def norm_of_both(ours, theirs_norm, names):
+    """(results, gradients) of a 3x3 convolution and a norm in training, ours and theirs."""
+    steps, batch, size, channels, features = 3, 4, 5, 2, 6
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(steps, batch, size, size, channels))
+    cotangent = rng.normal(size=(steps, batch, size, size, features))
+    with jax.enable_x64(True):
+        flat = jnp.asarray(x.reshape(-1, *x.shape[2:]))
+        params = ours.init(jax.random.key(0), flat, train=True)["params"]
+        params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), params)
+
+        def apply(params, flat):
+            return ours.apply({"params": params}, flat, train=True, mutable=["batch_stats"])[0]
+
+        found, pullback = jax.vjp(apply, params, flat)
+        d_params, d_x = pullback(jnp.asarray(cotangent.reshape(found.shape)))
+        found, params, d_params, d_x = jax.device_get((found, params, d_params, d_x))
+    conv = layer.Conv2d(channels, features, 3, padding=1, bias=False, step_mode="m").double()
+    kernel = params["conv"]["kernel"].transpose(3, 2, 0, 1)
+    conv.weight.data = torch.tensor(kernel)
+    theirs_norm = theirs_norm.double()
+    np.testing.assert_allclose(theirs_norm.weight.detach().numpy(), params["norm"]["scale"])
+    given = torch.tensor(np.moveaxis(x, -1, 2), requires_grad=True)
+    wanted = theirs_norm(conv(given))
+    wanted.backward(torch.tensor(np.moveaxis(cotangent, -1, 2)))
+    back = lambda leaf: np.moveaxis(leaf.detach().numpy(), 2, -1)
+    own = {
+        "result": found.reshape(cotangent.shape),
+        "d_x": d_x.reshape(x.shape),
+        "d_kernel": d_params["conv"]["kernel"].transpose(3, 2, 0, 1),
+        "d_scale": d_params["norm"]["scale"],
+        **{name: d_params[name] for name in names},
+    }
+    other = {
+        "result": back(wanted),
+        "d_x": back(given.grad),
+        "d_kernel": conv.weight.grad.numpy(),
+        "d_scale": theirs_norm.weight.grad.numpy(),
+        **{name: getattr(theirs_norm, theirs).grad.numpy() for name, theirs in names.items()},
+    }
+    return own, other
+
+
+@pytest.mark.parametrize("name", ["tdbn", "tebn"])
+def test_norms_are_equal(name):
+    # gamma 0.5 is alpha = 1 and a threshold of 0.5, as `config.model.tdbn` starts it.
+    fields = {"gamma": 0.5} if name == "tdbn" else {"norm": "tebn", "timesteps": 3}
+    norm = {
+        "tdbn": lambda: layer.ThresholdDependentBatchNorm2d(1.0, 0.5, 6),
+        "tebn": lambda: layer.TemporalEffectiveBatchNorm2d(3, 6),
+    }[name]()
+    names = {"timestep_scale": "scale"} if name == "tebn" else {}
+    own, other = norm_of_both(layers.ConvNorm(6, dtype=jnp.float64, **fields), norm, names)
+    for key, value in own.items():
+        np.testing.assert_allclose(value, other[key], rtol=1e-9, atol=1e-11, err_msg=key)
+
+
+def test_tet_is_the_mean_cross_entropy_of_the_timesteps():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(5, 4, 3)), np.array([0, 2, 1, 1])
+    with jax.enable_x64(True):
+        own = losses.tet(jnp.asarray(logits), labels, smoothing=0.0, weight=0.0, mean=1.0).mean()
+    wanted = functional.temporal_efficient_training_cross_entropy(
+        torch.tensor(logits), torch.tensor(labels)
+    )
+    np.testing.assert_allclose(own, wanted.numpy(), rtol=1e-12)
