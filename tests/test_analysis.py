@@ -1,5 +1,7 @@
 """Learned dynamics as curves and as a picture."""
 
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,3 +36,14 @@ def test_every_kind_of_neuron_trains_and_is_drawn(config, fields):
     np.testing.assert_array_equal(curves["stem_spike"], wanted)
     with open(dynamics.save_picture(run), "rb") as file:
         assert file.read(8) == b"\x89PNG\r\n\x1a\n"
+
+
+def test_a_neuron_that_cannot_be_silenced_leaves_no_picture_and_one_line(config, caplog):
+    config.update_from_flattened_dict({"neuron.kind": "lif"})
+    config.epochs = 1
+    run = loop.train(config)
+    always = neurons.lif()._replace(step=lambda p, v, i: (v, jnp.ones_like(v)))
+    run = run._replace(experiment=run.experiment._replace(neuron=always))
+    assert dynamics.save_picture(run) is None
+    assert "no picture: the neuron has no f" in caplog.text
+    assert not os.path.exists(os.path.join(run.directory, dynamics.PICTURE))

@@ -13,7 +13,7 @@ BELOW = {
     "launch": set(),
     "recompute": set(),
     "paper": set(),
-    "neurons": {"recompute"},
+    "neurons": {"errors", "recompute"},
     "layers": {"neurons", "recompute"},
     "models": {"layers", "neurons"},
     "data": {"errors", "neurons", "version"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 from lnm_jax import neurons
 from lnm_jax.analysis import drawing
 from lnm_jax.analysis.recording import neuron_params
+from lnm_jax.errors import NoDriftError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
     from lnm_jax.analysis.recording import Recording
     from lnm_jax.training.loop import Run
+
+log = logging.getLogger(__name__)
 
 PICTURE = "dynamics.png"
 INNER = (0.0005, 0.9995)  # shares of visits between which f counts as seen
@@ -228,11 +232,16 @@ def _draw_visits(axis, layer, beyond):
 def save_picture(run: Run) -> str | None:
     """Draws f of every spiking layer over the LIF line into the run's directory (Figure 2).
 
-    Returns: the picture's path; None for parallel neurons, which have no f.
+    Returns: the picture's path; None for neurons that have no f: parallel ones, and those that
+      training has left where no inhibition silences them, which one log line says.
     """
     if isinstance(run.experiment.neuron, neurons.Parallel):
         return None
     path = os.path.join(run.directory, PICTURE)
-    _, drawn = picture(run)
+    try:
+        _, drawn = picture(run)
+    except NoDriftError as error:
+        log.warning("%s: no picture: %s", run.directory, error)
+        return None
     drawn.savefig(path, dpi=150)
     return path

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lnm_jax.errors import NoDriftError
 from lnm_jax.neurons.backends import run
 from lnm_jax.neurons.checks import whole
 from lnm_jax.neurons.neuron import Neuron, Params, one_variable
@@ -51,7 +52,7 @@ def drift_of(neuron: Neuron, params: Params, u: Float[Array, "..."]) -> Float[Ar
       params: as made by `neuron.init`.
       u: potentials; the last axis is that of channels, where they have parameters of their own.
     Returns: f(u), per timestep, shaped like u.
-    Raises: ValueError for a neuron that spikes at any current.
+    Raises: NoDriftError for a neuron that spikes at any current.
     """
     u = jnp.asarray(u)
     leaves, structure = jax.tree.flatten(neuron.reset(u.shape, u.dtype))
@@ -64,7 +65,7 @@ def drift_of(neuron: Neuron, params: Params, u: Float[Array, "..."]) -> Float[Ar
         silent |= spikes == 0
         if silent.all():
             return f
-    raise ValueError("the neuron spikes even with 1024 taken off its potential")
+    raise NoDriftError("the neuron has no f: it spikes even with 1024 taken off its potential")
 
 
 def integrate(
