@@ -13,7 +13,7 @@ import functools
 import importlib.util
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -43,22 +43,27 @@ def _row(what, timesteps, dtype, measured, rate, unit, ceiling) -> dict:
     }
 
 
-def _beside_lif(rows: list[dict], name: Callable[[str, str], str]) -> list[dict]:
-    """The rows, with LNM's time over that of the LIF row that is called the same."""
-    times = {row["what"]: row["ms"] for row in rows}
-    lif = {name("lnm", key): key for key in times if "lif" in key}
+def _beside_lif(rows: list[dict]) -> list[dict]:
+    """The rows, with LNM's time over that of the LIF row of the same name."""
+    lif = {row["what"].replace("lif", "lnm"): row["ms"] for row in rows if "lif" in row["what"]}
     return [
-        row | {"over LIF": row["ms"] / times[lif[row["what"]]]} if row["what"] in lif else row
+        row | {"over LIF": row["ms"] / lif[row["what"]]} if row["what"] in lif else row
         for row in rows
     ]
 
 
-def compiled(programs: Mapping[str, tuple]) -> dict[str, Callable]:
-    """Functions of nothing, of (jitted function, *arguments), compiled in threads."""
-    lowered = {name: f.lower(*arguments) for name, (f, *arguments) in programs.items()}
+def compiled(lowered: Mapping[Hashable, tuple]) -> dict[Hashable, Callable]:
+    """Functions of nothing, of (lowered program, its arguments), compiled in threads."""
     with ThreadPoolExecutor() as pool:
-        ready = dict(zip(lowered, pool.map(lambda x: x.compile(), lowered.values()), strict=True))
-    return {name: functools.partial(ready[name], *programs[name][1:]) for name in programs}
+        ready = list(pool.map(lambda pair: pair[0].compile(), lowered.values()))
+    return {
+        name: functools.partial(program, *arguments)
+        for (name, (_, arguments)), program in zip(lowered.items(), ready, strict=True)
+    }
+
+
+def _lowered(function: Callable, *arguments) -> tuple:
+    return jax.jit(function).lower(*arguments), arguments
 
 
 def ceilings(short: bool) -> list[dict]:
@@ -67,9 +72,9 @@ def ceilings(short: bool) -> list[dict]:
     x = jax.random.normal(jax.random.key(0), (side * side * (1 if short else 8),))
     a = jax.random.normal(jax.random.key(1), (side, side), jnp.bfloat16)
     programs = {
-        "copy": (jax.jit(jnp.copy), x),
-        "add": (jax.jit(lambda x: x + 1), x),
-        "product": (jax.jit(jnp.matmul), a, a),
+        "copy": _lowered(jnp.copy, x),
+        "add": _lowered(lambda x: x + 1, x),
+        "product": _lowered(jnp.matmul, a, a),
     }
     times = timing.interleaved(compiled(programs), *((2,) if short else (10, 10)))
     copy = min(times["copy"], times["add"])
@@ -100,15 +105,15 @@ def layers(short: bool, timesteps: int, dtype: str, bandwidth: float) -> list[di
                 return spikes, pullback(cotangent)
 
             name = f"{kind} {backend}"
-            programs[f"{name}, forward"] = (jax.jit(run), params, currents)
-            programs[f"{name}, both"] = (jax.jit(both), params, currents, cotangent)
+            programs[f"{name}, forward"] = _lowered(run, params, currents)
+            programs[f"{name}, both"] = _lowered(both, params, currents, cotangent)
             arrays |= {f"{name}, forward": 2, f"{name}, both": 5}
     rows = []
     times = timing.interleaved(compiled(programs), *((2,) if short else (5, 10)))
     for name, measured in times.items():
         rate = arrays[name] * currents.nbytes / measured.median / 1e9
         rows.append(_row(name, timesteps, dtype, measured, rate, "GB/s", bandwidth))
-    return _beside_lif(rows, lambda kind, name: name.replace("lif", kind))
+    return _beside_lif(rows)
 
 
 def _peer() -> str | None:
@@ -135,15 +140,11 @@ def steps(short: bool, product: float) -> list[dict]:
             )
             variables[kind] = built[1]
             lowered[timesteps, kind] = train_step.lowered(*built)
-    with ThreadPoolExecutor() as pool:
-        ready = dict(
-            zip(lowered, pool.map(lambda pair: pair[0].compile(), lowered.values()), strict=True)
-        )
+    ready = compiled(lowered)
     for timesteps in every:
         programs, closing = {}, []
         for kind in train_step.KINDS:
-            step, arguments = ready[timesteps, kind], lowered[timesteps, kind][1]
-            programs[f"ResNet-19 step, {kind}"] = functools.partial(step, *arguments)
+            programs[f"ResNet-19 step, {kind}"] = ready[timesteps, kind]
         if _peer() and not short:
             options = {"T": timesteps, "width": 128, "batch": batch, "blocks": (3, 3, 2)}
             options |= {"channels_last": True, "device": "cuda"}
@@ -155,7 +156,7 @@ def steps(short: bool, product: float) -> list[dict]:
             row = _row(name, timesteps, "bfloat16", measured, images, "images/s", None)
             rate = 6 * macs * timesteps * images / 1e12
             found.append(row | {"of ceiling %": 100 * rate / product})
-        rows += _beside_lif(found, lambda kind, name: name.replace("lif", kind))
+        rows += _beside_lif(found)
         for other in closing:
             other.close()
     return rows
@@ -191,7 +192,7 @@ def epochs(short: bool) -> list[dict]:
         name = f"epoch of {steps * size} images, batch {size}, {kind}"
         rate = steps * size / measured.median
         rows.append(_row(name, config.timesteps, "bfloat16", measured, rate, "images/s", None))
-    return _beside_lif(rows, lambda kind, name: name.replace("lif", kind))
+    return _beside_lif(rows)
 
 
 def run(short: bool) -> Iterator[dict]:
