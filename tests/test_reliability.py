@@ -44,8 +44,8 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on_as_if_undisturbed(
     config.name = "stopped"
     train_step = parallel.parallel
 
-    def signalled(step, **options):
-        step, calls = train_step(step, **options), []
+    def signalled(*arguments, **options):
+        step, calls = train_step(*arguments, **options), []
 
         def call(*arguments):
             calls.append(None)
@@ -266,22 +266,15 @@ def test_a_step_reduces_the_gradient_once(tmp_path):
     program = """
 import re, jax
 from configs import digits
-from lnm_jax.training import experiment, parallel, steps
+from lnm_jax import data
+from lnm_jax.training import experiment, parallel
 config = digits.get_config()
 config.timesteps, config.data.batch_size = 2, 4
 config.model.stem, config.model.widths, config.model.blocks = 4, (4,), (1,)
-seen = {}
-original = parallel.parallel
-def keep(step, *, donate):
-    seen[donate] = step
-    return original(step, donate=donate)
-parallel.parallel = keep
 this = experiment.build(config)
-state = jax.eval_shape(this.init)
-batch = {"image": (2, 2, 8, 8, 1), "label": (2, 2), "position": (2, 2)}
-batch = {k: jax.ShapeDtypeStruct(s, "uint8" if k == "image" else "int32") for k, s in batch.items()}
-mapped = jax.pmap(seen[True], axis_name=parallel.AXIS, in_axes=(None, 0), out_axes=None)
-text = mapped.lower(state, batch).as_text()
+state = parallel.replicate(this.init())
+batch = next(data.train_batches(this.dataset.train, 0, 4, 0, 1))
+text = this.train_step.lower(state, batch).as_text()
 sizes = []
 for part in text.split("stablehlo.all_reduce")[1:]:
     shape = re.search(r"\\) : \\(tensor<([^>]*)>\\)", part).group(1)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from configs import base
-from lnm_jax import neurons
+from lnm_jax import data, neurons
 from lnm_jax.errors import ConfigError
 from lnm_jax.training import (
     configuration,
@@ -19,6 +19,7 @@ from lnm_jax.training import (
     losses,
     metrics,
     optimizer,
+    parallel,
     run_directory,
     summary,
 )
@@ -51,7 +52,7 @@ def first_update(params, **fields):
     """What one step from zero gradients and then from unit gradients adds to the parameters."""
     config = base.get_config().optimizer
     config.update(fields)
-    rates = optimizer.schedules(config, steps=10, warmup_steps=0)
+    rates = optimizer.schedules(optimizer.learning_rates(config), steps=10, warmup_steps=0)
     sgd = optimizer.make_optimizer(config, rates)
     zero, one = jax.tree.map(jnp.zeros_like, params), jax.tree.map(jnp.ones_like, params)
     start = sgd.init(params)
@@ -141,9 +142,6 @@ def test_evaluation_does_not_depend_on_the_batch_size(run):
 
 
 def test_the_logged_window_is_the_mean_of_its_steps(run):
-    import lnm_jax.data as data
-    from lnm_jax.training import parallel
-
     this = run.experiment
     state = parallel.replicate(this.init())
     seen = []
@@ -155,9 +153,6 @@ def test_the_logged_window_is_the_mean_of_its_steps(run):
 
 
 def test_nothing_is_compiled_after_the_first_steps(run):
-    from lnm_jax import data
-    from lnm_jax.training import parallel
-
     compiled = []
 
     def listen(event, duration, **_):
@@ -178,6 +173,20 @@ def test_nothing_is_compiled_after_the_first_steps(run):
         assert not compiled
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_runs_of_other_seeds_and_rates_share_their_programs(run):
+    def programs(**fields):
+        config = run.experiment.config.copy_and_resolve_references()
+        config.update_from_flattened_dict(fields)
+        this = experiment.build(config, run.experiment.dataset)
+        batch = next(data.train_batches(this.dataset.train, 0, 480, 0, 1))
+        return this.train_step.lower(parallel.replicate(this.init()), batch).as_text()
+
+    mine = programs()
+    others = {"optimizer.learning_rate": 0.3, "optimizer.neuron_learning_rate": 0.2}
+    assert programs(seed=7, **others) == mine
+    assert programs(**{"optimizer.momentum": 0.8}) != mine  # texts do tell programs apart
 
 
 def test_checkpoints_restore_the_last_state_exactly(run):

@@ -132,8 +132,8 @@ def build(
     *,
     last: int,
     axis_name: str | None,
-) -> Adapt | None:
-    """What the fields of `config.adaptation` ask for, or None if they ask for nothing.
+) -> Adapt:
+    """What the fields of `config.adaptation` ask for.
 
     Args:
       fields: of `config.adaptation`.
@@ -154,4 +154,4 @@ def build(
             state = change(state, batch)
         return state
 
-    return adapt if asked else None
+    return adapt

@@ -17,7 +17,7 @@ from lnm_jax import data, models, neurons
 from lnm_jax.data import augment, auto_augment
 from lnm_jax.errors import ConfigError
 from lnm_jax.training import adaptation, losses, parallel, shares, state, steps
-from lnm_jax.training.optimizer import make_optimizer, schedules
+from lnm_jax.training.optimizer import learning_rates, make_optimizer, schedules
 
 
 class Experiment(NamedTuple):
@@ -77,6 +77,7 @@ def build(config, dataset: data.Dataset | None = None) -> Experiment:
         fields = config.data.to_dict()
         dataset = data.load(timesteps=config.timesteps, progress=config.progress, **fields)
     neuron = neurons.build(**config.neuron, timesteps=config.timesteps)
+    varied = adaptation.varied(config.adaptation)
     loss = losses.build(config)
     model = models.build(
         neuron=neuron,
@@ -86,53 +87,63 @@ def build(config, dataset: data.Dataset | None = None) -> Experiment:
         dtype=jnp.dtype(config.compute_dtype),
         readout="last" if loss.readout == "last" else "mean",
         firing=neurons.firing_of(**config.neuron),
-        varied=adaptation.varied(config.adaptation),
+        varied=varied,
         **config.spiking,
         **config.model,
     )
     images = len(dataset.train.labels)
     last = data.steps_until(config.epochs, images, config.data.batch_size)
-    rates = schedules(
-        config.optimizer,
+    make_schedules = functools.partial(
+        schedules,
         steps=last,
         warmup_steps=round(config.optimizer.warmup_epochs * images / config.data.batch_size),
     )
-    optimizer = make_optimizer(config.optimizer, rates)
+    rates = learning_rates(config.optimizer)
     init_key, step_key = jax.random.split(jax.random.key(config.seed))
+    # Arguments of the compiled programs, not constants in them: runs that differ in the seed or
+    # the learning rates alone share what was compiled.
+    given = {"key": step_key, "rates": jax.tree.map(np.float32, rates)}
     normalise = functools.partial(augment.normalise, mean=dataset.mean, std=dataset.std)
     make_loss = functools.partial(
-        steps.make_loss,
-        key=step_key,
-        prepare=augmentation(config.data, dataset),
-        loss=loss,
-        steps=last,
+        steps.make_loss, prepare=augmentation(config.data, dataset), loss=loss, steps=last
     )
     input_shape = steps.model_shape(dataset.train.shape)
     trained = model.clone(readout=loss.readout)
-    loss_fn = make_loss(trained)
-    train_step = steps.make_train_step(
-        loss_fn, optimizer, log_every=config.log_every, axis_name=parallel.AXIS
-    )
-    adapt = adaptation.build(
-        config.adaptation,
-        loss_fn,
-        model,
-        input_shape,
-        last=data.steps_until(config.epochs - 1, images, config.data.batch_size),
-        axis_name=parallel.AXIS,
-    )
+
+    def train_step(state, batch, given):
+        step = steps.make_train_step(
+            make_loss(trained, key=given["key"]),
+            make_optimizer(config.optimizer, make_schedules(given["rates"])),
+            log_every=config.log_every,
+            axis_name=parallel.AXIS,
+        )
+        return step(state, batch)
+
+    def adapt(state, batch, given):
+        change = adaptation.build(
+            config.adaptation,
+            make_loss(trained, key=given["key"]),
+            model,
+            input_shape,
+            last=data.steps_until(config.epochs - 1, images, config.data.batch_size),
+            axis_name=parallel.AXIS,
+        )
+        return change(state, batch)
+
     eval_step = steps.make_eval_step(trained, prepare=normalise, loss=loss, axis_name=parallel.AXIS)
     return Experiment(
         config=config,
         dataset=dataset,
         neuron=neuron,
         model=model,
-        learning_rate=rates["weights"],
-        loss=make_loss(trained.clone(axis_name=None)),
-        init=lambda: state.create(model, optimizer, init_key, input_shape),
-        train_step=parallel.parallel(train_step, donate=True),
+        learning_rate=make_schedules(rates)["weights"],
+        loss=make_loss(trained.clone(axis_name=None), key=step_key),
+        init=lambda: state.create(
+            model, make_optimizer(config.optimizer, make_schedules(rates)), init_key, input_shape
+        ),
+        train_step=parallel.parallel(train_step, given, donate=True),
         eval_step=parallel.parallel(eval_step, donate=False),
-        adapt=adapt and parallel.parallel(adapt, donate=True),
+        adapt=parallel.parallel(adapt, given, donate=True) if varied else None,
     )
 
 

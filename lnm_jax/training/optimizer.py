@@ -25,7 +25,12 @@ def decays(params) -> dict:
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
 
 
-def schedule(learning_rate: float, *, steps: int, warmup_steps: int) -> optax.Schedule:
+def learning_rates(fields) -> dict[str, float]:
+    """The highest learning rate of each group, from `config.optimizer`."""
+    return {"weights": fields.learning_rate, "neurons": fields.neuron_learning_rate}
+
+
+def schedule(learning_rate: float | jax.Array, *, steps: int, warmup_steps: int) -> optax.Schedule:
     """Linear warm-up from 0, then cosine decay to 0 at the last of `steps`."""
     cosine = optax.cosine_decay_schedule(learning_rate, max(1, steps - warmup_steps))
     if warmup_steps == 0:
@@ -34,15 +39,16 @@ def schedule(learning_rate: float, *, steps: int, warmup_steps: int) -> optax.Sc
     return optax.join_schedules([warmup, cosine], [warmup_steps])
 
 
-def schedules(fields, *, steps: int, warmup_steps: int) -> dict[str, optax.Schedule]:
+def schedules(
+    rates: dict[str, float | jax.Array], *, steps: int, warmup_steps: int
+) -> dict[str, optax.Schedule]:
     """The learning rate of each group as a function of the step.
 
     Args:
-      fields: `config.optimizer`.
+      rates: as `learning_rates` has them; may be traced.
       steps: of the whole run, warm-up included.
       warmup_steps: of them with a rising rate.
     """
-    rates = {"weights": fields.learning_rate, "neurons": fields.neuron_learning_rate}
     return {
         name: schedule(rate, steps=steps, warmup_steps=warmup_steps) for name, rate in rates.items()
     }

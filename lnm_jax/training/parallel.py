@@ -104,24 +104,32 @@ def shard(batch: dict) -> dict:
     return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
 
 
-def parallel(step: Callable, *, donate: bool) -> Callable:
+def parallel(step: Callable, *given, donate: bool) -> Callable:
     """A step over whole batches: shares them out and runs `step` on every device.
 
     Args:
-      step: (replicated, batch share) -> replicated, using the axis `AXIS`.
+      step: (replicated, batch share, *given) -> replicated, using the axis `AXIS`.
+      given: trees of arrays, the same for every batch and device. Unlike what `step` closes over
+        they are no part of the compiled program.
       donate: whether the first argument's memory may be reused for the result.
     """
     mapped = jax.pmap(
         step,
         axis_name=AXIS,
-        in_axes=(None, 0),
+        in_axes=(None, 0, *[None] * len(given)),
         out_axes=None,
         donate_argnums=(0,) if donate else (),
     )
+    placed = []
+
+    def arguments(replicated, batch):
+        if given and not placed:
+            placed.extend(replicate(given))
+        return replicated, shard(batch), *placed
 
     def call(replicated, batch):
-        return mapped(replicated, shard(batch))
+        return mapped(*arguments(replicated, batch))
 
     # The same program before it is compiled, to be looked at.
-    call.lower = lambda replicated, batch: mapped.lower(replicated, shard(batch))
+    call.lower = lambda replicated, batch: mapped.lower(*arguments(replicated, batch))
     return call
