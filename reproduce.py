@@ -39,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
         default="",
         help="parts of data, network or method, with commas: only such rows",
     )
+    made.add_argument("--skip", default="", help="likewise: no such rows")
     made.add_argument("--epochs", type=int, help="of every run, in place of the scale's")
     made.add_argument("--jobs", type=int, default=1, help="runs at once (1)")
     made.add_argument("--directory", default="runs/reproduce", help="where all runs are kept")
@@ -83,6 +84,7 @@ def main(argv: list[str]) -> int:
             tuning_seeds=arguments.tuning_seeds,
             directory=arguments.data_dir,
             wanted=tuple(filter(None, arguments.rows.split(","))),
+            unwanted=tuple(filter(None, arguments.skip.split(","))),
             fields=fields(arguments),
         )
         runs = campaign.Campaign(arguments.directory, jobs=arguments.jobs)

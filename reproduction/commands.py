@@ -26,6 +26,7 @@ class Options(NamedTuple):
       tuning_seeds: runs of each value that is tried.
       directory: of the data sets, or None.
       wanted: parts of data, network or method; a row must have one. Empty for all.
+      unwanted: likewise; a row must have none.
       fields: of every run, over everything else.
     """
 
@@ -35,6 +36,7 @@ class Options(NamedTuple):
     directory: str | None
     wanted: tuple[str, ...]
     fields: dict
+    unwanted: tuple[str, ...] = ()
 
 
 class Made(NamedTuple):
@@ -80,7 +82,8 @@ def _outcomes(
 
 def _wanted(options, setting, method):
     text = f"{setting.data} {setting.network} {method.name}".lower()
-    return not options.wanted or any(part.lower() in text for part in options.wanted)
+    wanted = not options.wanted or any(part.lower() in text for part in options.wanted)
+    return wanted and not any(part.lower() in text for part in options.unwanted)
 
 
 def _published(outcome: Outcome) -> str:
@@ -223,10 +226,15 @@ def compare(runs: Campaign, options: Options) -> Made:
     """Every method of docs/comparators.md in the same harness."""
     compared = []
     for setting in methods.where(options):
-        chosen = [methods.fitted(arm, setting, options.scale) for arm in arms.METHODS]
-        compared += _outcomes(runs, options, [setting], chosen)
+        those = [
+            methods.fitted(arm, setting, options.scale)
+            for arm in arms.METHODS
+            if methods.fits(arm, setting)
+        ]
+        compared += _outcomes(runs, options, [setting], those)
     rows = [row for outcomes in compared for row in methods.rows(outcomes, options)]
-    return Made("Methods under one recipe", rows, remarks=methods.remarks(compared))
+    remarks = methods.remarks(compared) + _chosen(compared)
+    return Made("Methods under one recipe", rows, remarks=remarks)
 
 
 TITLES = {

@@ -15,18 +15,31 @@ if TYPE_CHECKING:
     from reproduction.settings import Setting
 
 SIDE = {"model.side_heads": (1, 3), "model.side_features": 16}
+BLOCKS = ("im_loss", "surrogate_module", "shortcuts_variant")  # losses that need a deep ResNet
 
 
 def where(options: Options) -> list[Setting]:
-    """The networks: at least three blocks each, which IM-Loss and side heads need."""
+    """Recordings and images under one recipe; at the small scale also the task of long intervals.
+
+    There neurons start with a leak that can do the task (LIF's own 0.25 forgets within
+    timesteps), and each method has its learning rate, since none suits all.
+    """
     scale, directory = options.scale, options.directory
     if scale == "smoke":
         return [settings.DIGITS.at({"model.blocks": (2, 2)})._replace(rates=())]
     images = settings.images(scale, directory)[0]
-    events = settings.events(scale, directory)[-1]
-    if scale == "small":
-        events = events.at({"model.blocks": (2, 2)})
-    return [setting._replace(rates=()) for setting in (events, images)]
+    events = [found for found in settings.events(scale, directory) if "VGG" in found.network][-1]
+    one_recipe = [setting._replace(rates=()) for setting in (events, images)]
+    if scale == "paper":
+        return one_recipe
+    kept = settings.INTERVAL.at({"neuron.decay": 0.9})
+    return [*one_recipe, kept._replace(note="decay 0.9, learned ones at first")]
+
+
+def fits(method: arms.Arm, setting: Setting) -> bool:
+    """Whether the method is defined for the network: some losses need a ResNet's blocks."""
+    resnet = "ResNet" in setting.network
+    return resnet or method.fields.get("loss.name") not in BLOCKS
 
 
 def fitted(method: arms.Arm, setting: Setting, scale: str) -> arms.Arm:
@@ -101,9 +114,16 @@ def remarks(compared: Sequence[Sequence[Outcome]]) -> tuple[str, ...]:
     ]
     quote = f"IM-LIF has no public definition and is quoted only: {'; '.join(kept)}."
     stars = [f"\\* {note}" for note in dict.fromkeys(notes)]
+    left_out = [
+        f"{outcomes[0].setting.data}, {outcomes[0].setting.network}: without "
+        f"{', '.join(names)}, which need a ResNet's blocks."
+        for outcomes in compared
+        if (names := [arm.name for arm in arms.METHODS if not fits(arm, outcomes[0].setting)])
+    ]
     return (
-        "All methods have the recipe of the experiment: nothing was tuned for any of them. "
-        "Published numbers are of other recipes.",
+        "All methods have the recipe of the experiment; nothing was tuned for any of them but what "
+        'the column "chosen" has. Published numbers are of other recipes.',
+        *left_out,
         quote,
         *stars,
     )

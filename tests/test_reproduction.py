@@ -15,7 +15,16 @@ import pytest
 
 import reproduce
 from lnm_jax.errors import ConfigError
-from reproduction import arms, campaign, commands, comparison, settings, statistics, writing
+from reproduction import (
+    arms,
+    campaign,
+    commands,
+    comparison,
+    methods,
+    settings,
+    statistics,
+    writing,
+)
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Small enough for a test, on every command's data.
@@ -67,6 +76,7 @@ def test_table_1_prints_published_beside_measured_and_repeats_nothing(runs, caps
         ("figure1", [*DIGITS, "--rows=degree 1"], True),
         ("figure2", DIGITS, True),
         ("overhead", DIGITS, False),
+        ("compare", [*DIGITS, "--rows=degree 3,TET", "--skip=+,TET,TEBN"], False),
         ("interval", [*QUICK, "--set=data.examples=100", "--set=model.widths=(4,)"], False),
         ("identify", [*QUICK, "--set=data.examples=50", "--rows=QIF"], False),
     ],
@@ -91,6 +101,10 @@ def test_every_command_makes_its_table(name, more, figure, runs, capsys):
     if name == "figure2":
         assert [row["#"] for row in rows] == [str(n) for n in range(1, len(rows) + 1)]
         assert rows[0]["published (ResNet-34, by eye)"] == "cubic"
+    if name == "compare":
+        assert [row["method"] for row in rows] == ["LIF", "LNM, degree 3"]
+        assert rows[0]["step time / LIF"] == rows[0]["memory / LIF"] == "1.00"
+        assert float(rows[1]["step time / LIF"]) > 0
     if name == "overhead":
         assert rows[0]["published, training"] == "42 %"
         ratio = float(rows[0]["LNM step, ms"]) / float(rows[0]["LIF step, ms"])
@@ -298,6 +312,26 @@ def test_paper_scale_is_table_4_without_tuning(tmp_path):
         own = {**setting.fields, **arms.LNM.fields}
         assert set(own) <= {"data.directory", "timesteps", "neuron.kind", "neuron.degree"}
         assert not setting.rates
+
+
+def test_methods_are_compared_on_recordings_images_and_intervals():
+    options = commands.Options("small", 3, 1, None, (), {})
+    found = methods.where(options)
+    assert [setting.experiment for setting in found] == [
+        "digits_dvs",
+        "cifar10_resnet19",
+        "interval",
+    ]
+    # Where leaky neurons forget too much, every method starts with a leak that does not.
+    assert [setting.fields.get("neuron.decay") for setting in found] == [None, None, 0.9]
+    assert [bool(setting.rates) for setting in found] == [False, False, True]
+    left = [
+        {method.name for method in arms.METHODS if not methods.fits(method, setting)}
+        for setting in found
+    ]
+    blocks = {"IM-Loss", "Surrogate module", "Backpropagation shortcuts, our variant"}
+    assert left == [blocks, set(), blocks]
+    assert len(methods.where(options._replace(scale="paper"))) == 2
 
 
 def test_a_job_is_the_command_that_a_user_would_type():
