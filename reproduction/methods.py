@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 SIDE = {"model.side_heads": (1, 3), "model.side_features": 16}
 BLOCKS = ("im_loss", "surrogate_module", "shortcuts_variant")  # losses that need a deep ResNet
 
+WINDOWED = ("masked_psn", "sliding_psn")  # these see `neuron.order` timesteps, two by default
+
 
 def where(options: Options) -> list[Setting]:
     """Recordings and images under one recipe; at the small scale also the task of long intervals.
@@ -43,7 +45,9 @@ def fits(method: arms.Arm, setting: Setting) -> bool:
 
 
 def fitted(method: arms.Arm, setting: Setting, scale: str) -> arms.Arm:
-    """The method with what depends on the network."""
+    """The method with what depends on data and network."""
+    if setting.experiment == "interval" and method.fields.get("neuron.kind") in WINDOWED:
+        return method._replace(fields=method.fields | {"neuron.order": 30})  # of all timesteps
     if method.fields.get("loss.name") not in ("surrogate_module", "shortcuts_variant"):
         return method
     deep = setting.experiment.endswith("resnet19")

@@ -331,6 +331,11 @@ def test_methods_are_compared_on_recordings_images_and_intervals():
     ]
     blocks = {"IM-Loss", "Surrogate module", "Backpropagation shortcuts, our variant"}
     assert left == [blocks, set(), blocks]
+    orders = {
+        method.name: methods.fitted(method, found[2], "small").fields.get("neuron.order")
+        for method in arms.METHODS
+    }
+    assert {name for name, order in orders.items() if order == 30} == {"masked PSN", "sliding PSN"}
     assert len(methods.where(options._replace(scale="paper"))) == 2
 
 
