@@ -18,13 +18,15 @@ SIDE = {"model.side_heads": (1, 3), "model.side_features": 16}
 BLOCKS = ("im_loss", "surrogate_module", "shortcuts_variant")  # losses that need a deep ResNet
 
 WINDOWED = ("masked_psn", "sliding_psn")  # these see `neuron.order` timesteps, two by default
+NOTHING_LEARNED = ("lif", "clif", "ternary")  # as the comparison has them
+NEURON_RATES = {"optimizer.neuron_learning_rate": (0.01, 0.1)}
 
 
 def where(options: Options) -> list[Setting]:
     """Recordings and images under one recipe; at the small scale also the task of long intervals.
 
     There neurons start with a leak that can do the task (LIF's own 0.25 forgets within
-    timesteps), and each method has its learning rate, since none suits all.
+    timesteps), and each method has its learning rates, since none suit all.
     """
     scale, directory = options.scale, options.directory
     if scale == "smoke":
@@ -46,8 +48,12 @@ def fits(method: arms.Arm, setting: Setting) -> bool:
 
 def fitted(method: arms.Arm, setting: Setting, scale: str) -> arms.Arm:
     """The method with what depends on data and network."""
-    if setting.experiment == "interval" and method.fields.get("neuron.kind") in WINDOWED:
-        return method._replace(fields=method.fields | {"neuron.order": 30})  # of all timesteps
+    if setting.experiment == "interval":
+        kind, tries = method.fields["neuron.kind"], {}
+        if kind not in NOTHING_LEARNED or "spiking.start" in method.fields:
+            tries = NEURON_RATES
+        order = {"neuron.order": 30} if kind in WINDOWED else {}  # all timesteps
+        return method._replace(fields=method.fields | order, tries=method.tries | tries)
     if method.fields.get("loss.name") not in ("surrogate_module", "shortcuts_variant"):
         return method
     deep = setting.experiment.endswith("resnet19")

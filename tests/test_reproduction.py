@@ -331,11 +331,13 @@ def test_methods_are_compared_on_recordings_images_and_intervals():
     ]
     blocks = {"IM-Loss", "Surrogate module", "Backpropagation shortcuts, our variant"}
     assert left == [blocks, set(), blocks]
-    orders = {
-        method.name: methods.fitted(method, found[2], "small").fields.get("neuron.order")
-        for method in arms.METHODS
-    }
-    assert {name for name, order in orders.items() if order == 30} == {"masked PSN", "sliding PSN"}
+    kept = {method.name: methods.fitted(method, found[2], "small") for method in arms.METHODS}
+    ordered = {name for name, arm in kept.items() if arm.fields.get("neuron.order") == 30}
+    assert ordered == {"masked PSN", "sliding PSN"}
+    # What has learned parameters in its neurons gets their learning rate, too.
+    tuned = {name for name, arm in kept.items() if "optimizer.neuron_learning_rate" in arm.tries}
+    assert {"PLIF", "GLIF", "TC-LIF", "PSN", "LNM, degree 3", "IMP"} <= tuned
+    assert not tuned & {"LIF", "CLIF", "Ternary spike", "TET", "tdBN", "Dspike", "LocalZO's mean"}
     assert len(methods.where(options._replace(scale="paper"))) == 2
 
 
