@@ -19,7 +19,7 @@ BLOCKS = ("im_loss", "surrogate_module", "shortcuts_variant")  # losses that nee
 
 WINDOWED = ("masked_psn", "sliding_psn")  # these see `neuron.order` timesteps, two by default
 NOTHING_LEARNED = ("lif", "clif", "ternary")  # as the comparison has them
-NEURON_RATES = {"optimizer.neuron_learning_rate": (0.01, 0.1)}
+NEURON_RATES = {"optimizer.neuron_learning_rate": (0.003, 0.1)}
 
 
 def where(options: Options) -> list[Setting]:
