@@ -166,6 +166,16 @@ def test_a_pictures_numbers_are_the_runs(run, recorded):
     assert facts.extrapolated[path] == pytest.approx(beyond, abs=1e-3)
 
 
+def test_a_legend_names_fixed_points_where_they_were_looked_for(run, recorded):
+    def named(recording):
+        _, drawn = dynamics.picture(run, recording)
+        return {text.get_text() for text in drawn.legends[0].get_texts()}
+
+    points = {"stable fixed point", "unstable"}
+    assert points <= named(recorded)
+    assert not points & named(None)
+
+
 def test_a_layer_that_visits_nothing_is_said_to_in_one_line(run, recorded):
     dead = {
         path: layer._replace(visits=np.zeros_like(layer.visits), spikes=0 * layer.spikes)

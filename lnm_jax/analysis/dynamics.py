@@ -200,6 +200,8 @@ def _seen(u, layer):
 
 
 def _draw_rest(axis, facts, path):
+    if all(points is None for points in facts.rest.values()):
+        return  # none were looked for: the legend must not say that there are none
     for stable, label in ((True, "stable fixed point"), (False, "unstable")):
         points = facts.rest[path] or []
         u = [point.u for point in points if point.stable == stable and point.reachable]
