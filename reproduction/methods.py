@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 SIDE = {"model.side_heads": (1, 3), "model.side_features": 16}
 BLOCKS = ("im_loss", "surrogate_module", "shortcuts_variant")  # losses that need a deep ResNet
-
 WINDOWED = ("masked_psn", "sliding_psn")  # these see `neuron.order` timesteps, two by default
 NOTHING_LEARNED = ("lif", "clif", "ternary")  # as the comparison has them
 NEURON_RATES = {"optimizer.neuron_learning_rate": (0.003, 0.1)}
