@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
         "--rows",
         "--methods",
         default="",
-        help="parts of data, network or method, with commas: only such rows",
+        help="parts of data, network or method, with commas: only such rows; a $ ends a name",
     )
     made.add_argument("--skip", default="", help="likewise: no such rows")
     made.add_argument("--epochs", type=int, help="of every run, in place of the scale's")

@@ -25,7 +25,7 @@ class Options(NamedTuple):
       seeds: runs of each row.
       tuning_seeds: runs of each value that is tried.
       directory: of the data sets, or None.
-      wanted: parts of data, network or method; a row must have one. Empty for all.
+      wanted: parts of "data network method$"; a row must have one. Empty for all.
       unwanted: likewise; a row must have none.
       fields: of every run, over everything else.
     """
@@ -81,7 +81,7 @@ def _outcomes(
 
 
 def _wanted(options, setting, method):
-    text = f"{setting.data} {setting.network} {method.name}".lower()
+    text = f"{setting.data} {setting.network} {method.name}$".lower()  # "LIF$" is not PLIF + TET
     wanted = not options.wanted or any(part.lower() in text for part in options.wanted)
     return wanted and not any(part.lower() in text for part in options.unwanted)
 

@@ -76,7 +76,7 @@ def test_table_1_prints_published_beside_measured_and_repeats_nothing(runs, caps
         ("figure1", [*DIGITS, "--rows=degree 1"], True),
         ("figure2", DIGITS, True),
         ("overhead", DIGITS, False),
-        ("compare", [*DIGITS, "--rows=degree 3,TET", "--skip=+,TET,TEBN"], False),
+        ("compare", [*DIGITS, "--rows=degree 3,TS$", "--skip=LTS$"], False),
         ("interval", [*QUICK, "--set=data.examples=100", "--set=model.widths=(4,)"], False),
         ("identify", [*QUICK, "--set=data.examples=50", "--rows=QIF"], False),
     ],
