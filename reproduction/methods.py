@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lnm_jax import paper
+import jax
+
+from lnm_jax import neurons, paper
 from reproduction import arms, comparison, costs, settings
 
 if TYPE_CHECKING:
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 SIDE = {"model.side_heads": (1, 3), "model.side_features": 16}
 BLOCKS = ("im_loss", "surrogate_module", "shortcuts_variant")  # losses that need a deep ResNet
 WINDOWED = ("masked_psn", "sliding_psn")  # these see `neuron.order` timesteps, two by default
-NOTHING_LEARNED = ("lif", "clif", "ternary")  # as the comparison has them
 NEURON_RATES = {"optimizer.neuron_learning_rate": (0.003, 0.1)}
 
 
@@ -49,7 +50,7 @@ def fitted(method: arms.Arm, setting: Setting, scale: str) -> arms.Arm:
     """The method with what depends on data and network."""
     if setting.experiment == "interval":
         kind, tries = method.fields["neuron.kind"], {}
-        if kind not in NOTHING_LEARNED or "spiking.start" in method.fields:
+        if _neuron_learns(method) or "spiking.start" in method.fields:
             tries = NEURON_RATES
         order = {"neuron.order": 30} if kind in WINDOWED else {}  # all timesteps
         return method._replace(fields=method.fields | order, tries=method.tries | tries)
@@ -60,6 +61,18 @@ def fitted(method: arms.Arm, setting: Setting, scale: str) -> arms.Arm:
     if scale == "paper":
         side["model.side_features"] = 256  # the authors'
     return method._replace(fields=method.fields | side)
+
+
+def _neuron_learns(method):
+    """Whether its neuron has parameters."""
+    prefix = "neuron."
+    own = {
+        field.removeprefix(prefix): value
+        for field, value in method.fields.items()
+        if field.startswith(prefix)
+    }
+    neuron = neurons.build(**own, timesteps=2)
+    return bool(jax.tree.leaves(jax.eval_shape(neuron.init, jax.random.key(0))))
 
 
 def rows(outcomes: Sequence[Outcome], options: Options) -> list[dict]:
