@@ -121,19 +121,20 @@ def _scrambled(bits):
 
 
 def _half_normals(x, count):
-    """|r| of `count` standard normal draws for each x (Box, Muller 1958), by a hash of its bits."""
+    """|r| of `count` standard normal draws for each x: quantiles of a hash of its bits.
+
+    XLA's sine and cosine on a CPU make it three times as slow by Box and Muller.
+    """
     bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32)
 
     def uniform(number):  # in (0, 1)
         mixed = _scrambled(_scrambled(bits) + jnp.uint32(number * 0x9E3779B9 % 2**32))
         return ((mixed >> 8).astype(jnp.int32).astype(jnp.float32) + 0.5) / 2.0**24
 
-    found = []
-    for pair in range(1, count + 1, 2):
-        radius = jnp.sqrt(-2 * jnp.log(uniform(pair)))
-        angle = 2 * jnp.pi * uniform(pair + 1)
-        found += [radius * jnp.abs(jnp.cos(angle)), radius * jnp.abs(jnp.sin(angle))]
-    return [r.astype(x.dtype) for r in found[:count]]
+    return [
+        (math.sqrt(2) * jax.lax.erf_inv(uniform(number))).astype(x.dtype)
+        for number in range(1, count + 1)
+    ]
 
 
 def _localzo(x, width):
