@@ -263,6 +263,20 @@ def test_derived_names_differ_where_results_may(config):
     assert run_directory.derived_name(config) != name
 
 
+def test_a_run_of_data_elsewhere_is_pointed_at(config, tmp_path, caplog):
+    here, there = tmp_path / "here", tmp_path / "there"
+    config.data.name, config.data.directory = "folder", str(here)
+    run_directory.create(config)
+    (tmp_path / "link").symlink_to(here)
+    for same in (here, tmp_path / "link"):
+        config.data.directory = str(same)
+        run_directory.check(config)
+    assert not caplog.messages
+    config.data.directory = str(there)
+    run_directory.check(config)
+    assert f"its data were in {here}; other data need another" in caplog.text
+
+
 def test_another_configuration_never_enters_a_run_directory(run):
     config = run.experiment.config.copy_and_resolve_references()
     config.neuron.kind = "lif"

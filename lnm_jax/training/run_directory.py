@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import platform
 
@@ -68,6 +69,23 @@ def check(config) -> None:
             f"{directory}: holds a run of another configuration ({'; '.join(found)}); "
             "choose another config.name"
         )
+    if (place := data_elsewhere(config)) is not None:
+        logging.warning("%s: %s", directory, place)
+
+
+def data_elsewhere(config) -> str | None:
+    """What to tell of a run that began with data in another place, which may be other data.
+
+    Returns: None if it names the same place, or if there is no run.
+    """
+    try:
+        with open(os.path.join(path_of(config), CONFIG)) as file:
+            place = json.load(file)["data"]["directory"]
+    except (OSError, ValueError, KeyError):
+        return None
+    if place is None or os.path.realpath(place) == os.path.realpath(config.data.directory or ""):
+        return None
+    return f"its data were in {place}; other data need another directory or name"
 
 
 def create(config) -> str:
