@@ -10,7 +10,7 @@ import pytest
 from catalogue import GRADED, trained
 
 from lnm_jax import neurons
-from lnm_jax.neurons import fused, kernel, over_time
+from lnm_jax.neurons import fused, kernel, over_time, surrogate
 
 T, N = 6, 40
 SCOPES = dict(zip(GRADED, ("layer", "channel", "channel"), strict=True))  # of parameters
@@ -231,6 +231,13 @@ def test_localzo_draws_from_its_published_distribution():
         assert got.std() == pytest.approx(samples.std(), rel=0.03)
         assert abs(np.corrcoef(got[:-1], got[1:])[0, 1]) < 0.03
     np.testing.assert_array_equal(derivative(x), got)
+
+
+def test_no_hash_makes_localzo_draw_infinity():
+    """Of 16 million draws one is the last number: a step of a small network has more of them."""
+    ends = surrogate._uniform(jnp.array([0, 2**32 - 1], jnp.uint32))
+    assert 0 < ends[0] < ends[1] < 1
+    assert np.isfinite(jax.lax.erf_inv(ends)).all()
 
 
 @pytest.mark.usefixtures("pretend_gpu")

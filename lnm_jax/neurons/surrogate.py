@@ -120,21 +120,24 @@ def _scrambled(bits):
     return bits ^ (bits >> 16)
 
 
+def _uniform(bits):
+    """A number in (0, 1) from 32 uniform bits: 23 of them and a half are exact in float32."""
+    return ((bits >> 9).astype(jnp.int32).astype(jnp.float32) + 0.5) / 2.0**23
+
+
 def _half_normals(x, count):
     """|r| of `count` standard normal draws for each x: quantiles of a hash of its bits.
 
     XLA's sine and cosine on a CPU make it three times as slow by Box and Muller.
     """
     bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32)
-
-    def uniform(number):  # in (0, 1)
-        mixed = _scrambled(_scrambled(bits) + jnp.uint32(number * 0x9E3779B9 % 2**32))
-        return ((mixed >> 8).astype(jnp.int32).astype(jnp.float32) + 0.5) / 2.0**24
-
-    return [
-        (math.sqrt(2) * jax.lax.erf_inv(uniform(number))).astype(x.dtype)
-        for number in range(1, count + 1)
-    ]
+    hashed = _scrambled(bits)
+    found = []
+    for number in range(1, count + 1):
+        shifted = hashed + jnp.uint32(number * 0x9E3779B9 % 2**32)
+        quantile = jax.lax.erf_inv(_uniform(_scrambled(shifted)))
+        found.append((math.sqrt(2) * quantile).astype(x.dtype))
+    return found
 
 
 def _localzo(x, width):
