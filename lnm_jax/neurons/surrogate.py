@@ -125,21 +125,6 @@ def _uniform(bits):
     return ((bits >> 9).astype(jnp.int32).astype(jnp.float32) + 0.5) / 2.0**23
 
 
-def _half_normals(x, count):
-    """|r| of `count` standard normal draws for each x: quantiles of a hash of its bits.
-
-    XLA's sine and cosine on a CPU make it three times as slow by Box and Muller.
-    """
-    bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32)
-    hashed = _scrambled(bits)
-    found = []
-    for number in range(1, count + 1):
-        shifted = hashed + jnp.uint32(number * 0x9E3779B9 % 2**32)
-        quantile = jax.lax.erf_inv(_uniform(_scrambled(shifted)))
-        found.append((math.sqrt(2) * quantile).astype(x.dtype))
-    return found
-
-
 def _localzo(x, width):
     """mean_j (|x| < width |r_j|) |r_j| / (2 width) over 5 normal draws r_j (Mukhoty et al. 2023).
 
@@ -148,8 +133,16 @@ def _localzo(x, width):
     x's bits: as good as independent for potentials that differ, the same for equal ones. Rounding
     changes them, so backends agree in distribution alone.
     """
-    draws = _half_normals(x, LOCALZO_SAMPLES)
-    total = sum(jnp.where(jnp.abs(x) < width * r, r, 0) for r in draws)
+    bits = _scrambled(jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32))
+
+    def add(number, total):
+        # Quantiles, since XLA's sine and cosine are slow on CPUs.
+        hashed = _scrambled(bits + (number + 1).astype(jnp.uint32) * jnp.uint32(0x9E3779B9))
+        r = (math.sqrt(2) * jax.lax.erf_inv(_uniform(hashed))).astype(x.dtype)
+        return total + jnp.where(jnp.abs(x) < width * r, r, 0)
+
+    # A loop, because XLA would compute the draws anew for each use of the derivative.
+    total = jax.lax.fori_loop(0, LOCALZO_SAMPLES, add, jnp.zeros_like(x))
     return total / (2 * LOCALZO_SAMPLES * width)
 
 
