@@ -104,9 +104,9 @@ class Campaign:
         same = {job: run_directory.path_of(job.config(self.directory)) for job in wanted}
         first = {same[job]: job for job in reversed(wanted)}
         results = {job: found for job in first.values() if (found := self.result(job))}
-        for place in {run_directory.data_elsewhere(job.config(self.directory)) for job in results}:
-            if place is not None:
-                self._say(f"runs that are there: {place}")
+        remarks = {run_directory.remark_on_data(job.config(self.directory)) for job in results}
+        for remark in sorted(filter(None, remarks)):
+            self._say(f"runs that are there: {remark}")
         missing = [job for job in first.values() if job not in results]
         if missing:
             self._say(f"{len(results)} of {len(first)} runs are there, {len(missing)} to go")

@@ -69,14 +69,14 @@ def check(config) -> None:
             f"{directory}: holds a run of another configuration ({'; '.join(found)}); "
             "choose another config.name"
         )
-    if (place := data_elsewhere(config)) is not None:
-        logging.warning("%s: %s", directory, place)
+    if remark := remark_on_data(config):
+        logging.warning("%s: %s", directory, remark)
 
 
-def data_elsewhere(config) -> str | None:
-    """What to tell of a run that began with data in another place, which may be other data.
+def remark_on_data(config) -> str | None:
+    """What to say of a run that began with data in another place, which may be other data.
 
-    Returns: None if it names the same place, or if there is no run.
+    Returns: None if the place is the same, or if there is no run.
     """
     try:
         with open(os.path.join(path_of(config), CONFIG)) as file:
