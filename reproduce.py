@@ -1,8 +1,11 @@
-"""The paper's tables and figures: trains what they need, prints both numbers side by side.
+"""Tables and figures: trains what they need, prints the published numbers beside the measured.
 
 python reproduce.py table1                              digits, minutes on two cores
 python reproduce.py table1 --scale=small --data-dir=D   what one machine does in a night
 python reproduce.py table1 --scale=paper --data-dir=D   Table 4 as published
+
+Scales: smoke is digits, small the narrow networks of one machine, paper the published recipes.
+--data-dir has CIFAR-10 (a folder of images, or for TensorFlow Datasets), CIFAR10DVS and so on.
 
 Runs are kept in --directory: one that is complete is not repeated, one that was stopped goes on.
 docs/results.md has what was measured.
@@ -10,12 +13,25 @@ docs/results.md has what was measured.
 
 import argparse
 import ast
+import inspect
+import os
+import re
 import shlex
 import signal
 import sys
 
 from lnm_jax import launch
 from lnm_jax.errors import ConfigError, Interrupted, ReportedError
+
+# Fields that make a run the one that it is; --set would make runs that differ one.
+OWN = {
+    "seed": "use --first-seed and --seeds",
+    "data.seed": "use --first-seed and --seeds",
+    "name": "runs of a comparison name themselves",
+    "directory": "use --directory",
+    "data.directory": "use --data-dir",
+    "epochs": "use --epochs",
+}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,19 +41,24 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="reproduce.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    made.add_argument("command", choices=sorted(commands.COMMANDS))
+    made.add_argument("command", choices=sorted(commands.COMMANDS), help=listed(commands.COMMANDS))
     made.add_argument("--scale", choices=settings.SCALES, default="smoke")
     made.add_argument("--seeds", type=int, default=3, help="runs of each row (3)")
     made.add_argument(
-        "--tuning-seeds", type=int, default=1,
-        help="runs of each learning rate that is tried; 0 keeps the experiment's own (1)",
+        "--first-seed", type=int, default=0, help="seeds are this one and those after it (0)"
+    )
+    made.add_argument(
+        "--tuning-seeds", type=int,
+        help="runs of each value that is tried; 0 keeps the experiment's own\n"
+        "(1, at the paper's scale 0)",
     )  # fmt: skip
     made.add_argument("--data-dir", help="where CIFAR, ImageNet or CIFAR10DVS is")
     made.add_argument(
         "--rows",
         "--methods",
         default="",
-        help="parts of data, network or method, with commas: only such rows; a $ ends a name",
+        help="only rows with such a part in 'data network method';\n"
+        "several with commas and no space; LIF$ is the method of that name, not PLIF",
     )
     made.add_argument("--skip", default="", help="likewise: no such rows")
     made.add_argument("--epochs", type=int, help="of every run, in place of the scale's")
@@ -50,16 +71,30 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def listed(functions: dict) -> str:
+    """Each command and the first line of what it does."""
+    return "\n".join(
+        f"{name}: {inspect.getdoc(do).splitlines()[0]}" for name, do in sorted(functions.items())
+    )
+
+
+def parts(text: str) -> tuple[str, ...]:
+    """What --rows and --skip name; a comma before a space is one of a method's name."""
+    return tuple(filter(None, re.split(r",(?! )", text)))
+
+
 def fields(arguments) -> dict:
     """Fields of a configuration that every run gets.
 
-    Raises: ConfigError for a --set without a value.
+    Raises: ConfigError for a --set without a value, or of what makes a run another one's.
     """
     found = {} if arguments.epochs is None else {"epochs": arguments.epochs}
     for text in arguments.set:
         name, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"--set {text}: must be FIELD=VALUE")
+        if name in OWN:
+            raise ConfigError(f"--set {name}: {OWN[name]}")
         try:
             found[name] = ast.literal_eval(value)
         except (SyntaxError, ValueError):
@@ -72,30 +107,36 @@ def main(argv: list[str]) -> int:
     arguments = parser().parse_args(argv)
     from reproduction import campaign, commands, writing
 
-    for name in ("seeds", "jobs"):
-        if getattr(arguments, name) < 1:
-            print(f"reproduce.py: --{name} must be at least 1", file=sys.stderr)
+    tuning = arguments.tuning_seeds
+    if tuning is None:  # the paper's scale is its published recipe
+        tuning = 0 if arguments.scale == "paper" else 1
+    for option, value, least in (
+        ("seeds", arguments.seeds, 1),
+        ("jobs", arguments.jobs, 1),
+        ("first-seed", arguments.first_seed, 0),
+        ("tuning-seeds", tuning, 0),
+    ):
+        if value < least:
+            print(f"reproduce.py: --{option} must be at least {least}", file=sys.stderr)
             return 2
-    options = None
     try:
         options = commands.Options(
             scale=arguments.scale,
-            seeds=arguments.seeds,
-            tuning_seeds=arguments.tuning_seeds,
-            directory=arguments.data_dir,
-            wanted=tuple(filter(None, arguments.rows.split(","))),
-            unwanted=tuple(filter(None, arguments.skip.split(","))),
+            seeds=range(arguments.first_seed, arguments.first_seed + arguments.seeds),
+            tuning_seeds=tuning,
+            directory=arguments.data_dir and os.path.abspath(arguments.data_dir),
+            wanted=parts(arguments.rows),
+            unwanted=parts(arguments.skip),
             fields=fields(arguments),
         )
         runs = campaign.Campaign(arguments.directory, jobs=arguments.jobs)
         made = commands.COMMANDS[arguments.command](runs, options)
         if not made.rows:
-            raise ConfigError(f"--rows {arguments.rows}: no such data, network or method")
+            raise ReportedError(f"no run ended: {'; '.join(runs.failed.values())}")
         line = shlex.join(["python", "reproduce.py", *argv])
         out = arguments.out or f"{arguments.directory}/{arguments.command}-{arguments.scale}"
-        written = writing.write(made, line, out)
         print("\n" + writing.markdown(made, line))
-        print("\n".join(written))
+        print("\n".join(writing.write(made, line, out)))
     except ReportedError as error:
         print(f"reproduce.py: {error}", file=sys.stderr)
         return error.status

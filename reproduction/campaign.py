@@ -100,6 +100,8 @@ class Campaign:
         Raises: Interrupted after a signal, when running jobs have saved; ConfigError.
         """
         wanted = list(dict.fromkeys(wanted))
+        for job in wanted:
+            configuration.validate(job.config(self.directory))
         # Fields may be given that are the experiment's own: equal runs are one directory.
         same = {job: run_directory.path_of(job.config(self.directory)) for job in wanted}
         first = {same[job]: job for job in reversed(wanted)}
@@ -201,10 +203,15 @@ def graphics_cards() -> int:
 
 
 def devices_of(slot: int, jobs: int) -> dict[str, str]:
-    """Environment that gives one of several jobs a card of its own, in turn."""
-    if jobs == 1 or not (cards := graphics_cards()):
+    """Environment that gives one of several jobs a card of its own, in turn.
+
+    Cards are those that CUDA_VISIBLE_DEVICES leaves, or all.
+    """
+    if jobs == 1:
         return {}
-    return {"CUDA_VISIBLE_DEVICES": str(slot % cards)}
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    cards = range(graphics_cards()) if given is None else [*filter(None, given.split(","))]
+    return {"CUDA_VISIBLE_DEVICES": str(cards[slot % len(cards)])} if cards else {}
 
 
 def _share_cores(child: subprocess.Popen, slot: int, jobs: int) -> None:

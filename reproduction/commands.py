@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from lnm_jax import paper
+from lnm_jax.errors import ConfigError
 from reproduction import arms, comparison, costs, methods, settings, statistics
 from reproduction.arms import Arm
 from reproduction.comparison import Outcome
@@ -22,7 +23,7 @@ class Options(NamedTuple):
 
     Attributes:
       scale: name in `settings.SCALES`.
-      seeds: runs of each row.
+      seeds: of the runs of each row.
       tuning_seeds: runs of each value that is tried.
       directory: of the data sets, or None.
       wanted: parts of "data network method$"; a row must have one. Empty for all.
@@ -31,7 +32,7 @@ class Options(NamedTuple):
     """
 
     scale: str
-    seeds: int
+    seeds: Sequence[int]
     tuning_seeds: int
     directory: str | None
     wanted: tuple[str, ...]
@@ -58,12 +59,15 @@ class Made(NamedTuple):
 def _outcomes(
     runs: Campaign, options: Options, found: Sequence[Setting], those: Sequence[Arm]
 ) -> list[list[Outcome]]:
-    """The outcomes of each setting; the first method is always there, to be compared with."""
+    """The outcomes of each setting; the first method is always there, to be compared with.
+
+    Raises: ConfigError if no row is one that is asked for.
+    """
     compared = []
     for setting in found:
         if options.scale == "paper":
             setting = setting._replace(rates=())  # the published recipe
-        named = [method for method in those if _wanted(options, setting, method)]
+        named = [method for method in those if asked_for(options, setting, method)]
         if not named:
             continue
         first = [] if those[0] in named else [those[0]]
@@ -77,13 +81,26 @@ def _outcomes(
                 more=options.fields,
             )
         )
+    if not compared:
+        raise ConfigError(_nothing(options))
     return compared
 
 
-def _wanted(options, setting, method):
-    text = f"{setting.data} {setting.network} {method.name}$".lower()  # "LIF$" is not PLIF + TET
-    wanted = not options.wanted or any(part.lower() in text for part in options.wanted)
-    return wanted and not any(part.lower() in text for part in options.unwanted)
+def asked_for(options: Options, setting: Setting, method: Arm) -> bool:
+    """Whether the row is one that --rows names and --skip does not."""
+    text = f" {setting.data} {setting.network} {method.name}$".lower()
+
+    def named(part):  # LIF$ is not TC-LIF
+        return (f" {part}" if part.endswith("$") else part).lower() in text
+
+    wanted = not options.wanted or any(map(named, options.wanted))
+    return wanted and not any(map(named, options.unwanted))
+
+
+def _nothing(options):
+    asked = [f"--rows {','.join(options.wanted)}"] if options.wanted else []
+    asked += [f"--skip {','.join(options.unwanted)}"] if options.unwanted else []
+    return f"{' '.join(asked)}: no such data, network or method is left"
 
 
 def _published(outcome: Outcome) -> str:
@@ -102,29 +119,54 @@ def _rows(compared, options, published=_published):
 
 
 def _accuracies(title: str, where: Callable, those: Sequence[Arm]) -> Callable:
-    """The command of a table of accuracies."""
+    """The command of a table of accuracies, whose help is the title."""
 
     def command(runs: Campaign, options: Options) -> Made:
         compared = _outcomes(runs, options, where(options.scale, options.directory), those)
-        return Made(title, _rows(compared, options), remarks=_chosen(compared))
+        remarks = _chosen(compared, options) + _left_out(compared, options, those)
+        return Made(title, _rows(compared, options), remarks=remarks)
 
+    command.__doc__ = f"{title}."
     return command
 
 
-def _chosen(compared) -> tuple[str, ...]:
-    """How learning rates were chosen, if they were."""
-    tried = [
-        f"{outcomes[0].setting.data}, {outcomes[0].setting.network}: "
-        f"{', '.join(map(str, outcomes[0].setting.rates))}"
-        for outcomes in compared
-        if any(outcome.chosen for outcome in outcomes)
-    ]
-    if not tried:
+def _chosen(compared, options) -> tuple[str, ...]:
+    """How fields were chosen, if any were."""
+    found = {}  # values that were tried: which methods
+    for outcomes in compared:
+        for outcome in outcomes:
+            where = f"{outcome.setting.data}, {outcome.setting.network}"
+            tried = comparison.tried(outcome.setting, outcome.arm, options.fields)
+            for field in outcome.chosen:
+                values = f"{field} {', '.join(map(str, tried[field]))}"
+                found.setdefault((where, values), []).append(outcome.arm.name)
+    if not found:
         return ()
+    everywhere = {f"{o[0].setting.data}, {o[0].setting.network}": len(o) for o in compared}
+    tried = [
+        f"{where}: {values}" + ("" if len(names) == everywhere[where] else f" ({'; '.join(names)})")
+        for (where, values), names in found.items()
+    ]
     return (
-        "Each method has the learning rate of the weights (and the tried field) that was best on "
-        f"other seeds, from {comparison.FIRST_TUNING_SEED}. Tried: {'; '.join(tried)}.",
+        "Each method has those values of the tried fields that were best together on other seeds, "
+        f"from {comparison.FIRST_TUNING_SEED}. Tried:\n\n- " + "\n- ".join(tried),
     )
+
+
+def _left_out(compared, options, those) -> tuple[str, ...]:
+    """Methods that are no row of their own since nothing was tried."""
+    lines = []
+    for outcomes in compared:
+        setting, there = outcomes[0].setting, {outcome.arm.name for outcome in outcomes}
+        left = [
+            arm.name for arm in those if arm.name not in there and asked_for(options, setting, arm)
+        ]
+        if left:
+            lines.append(
+                f"{setting.data}, {setting.network}: no row {' and '.join(map(repr, left))}, as "
+                "nothing was tried for it (--tuning-seeds)."
+            )
+    return tuple(lines)
 
 
 def _ablated(options: Options) -> list[Setting]:
@@ -148,7 +190,7 @@ def table_5(runs: Campaign, options: Options) -> Made:
         return f"{found} (CIFAR-100, ResNet-19, T = 4)"
 
     title = "Table 5: bounds of the argument of f"
-    return Made(title, _rows(compared, options, published), remarks=_chosen(compared))
+    return Made(title, _rows(compared, options, published), remarks=_chosen(compared, options))
 
 
 def figure_1(runs: Campaign, options: Options) -> Made:
@@ -166,7 +208,7 @@ def figure_1(runs: Campaign, options: Options) -> Made:
         drawn,
         (
             f"The paper's values are in its picture alone ({paper.FIGURE_1.where}).",
-            *_chosen(compared),
+            *_chosen(compared, options),
         ),
     )
 
@@ -202,16 +244,25 @@ def table_3(runs: Campaign, options: Options) -> Made:
 
 
 def figure_2(runs: Campaign, options: Options) -> Made:
-    """Learned f of every layer, and what it resembles."""
+    """Learned f of every layer and what it resembles, of LNM's first seed."""
     found = settings.images(options.scale, options.directory)[-1:]
-    compared = _outcomes(runs, options._replace(seeds=1), found, (arms.LNM,))
+    compared = _outcomes(runs, options._replace(seeds=options.seeds[:1]), found, (arms.LNM,))
     rows, drawn = costs.learned(compared[0], options.scale)
     return Made("Figure 2: what the layers have learned", rows, drawn)
 
 
 def overhead(runs: Campaign, options: Options) -> Made:
-    """Time of LNM over LIF, training and inference, in one process and in turn."""
-    found = settings.images(options.scale, options.directory)
+    """Time of LNM over LIF, training and inference, in one process and in turn, without training.
+
+    Raises: ConfigError if no row is one that is asked for.
+    """
+    found = [
+        setting
+        for setting in settings.images(options.scale, options.directory)
+        if asked_for(options, setting, arms.LNM)
+    ]
+    if not found:
+        raise ConfigError(_nothing(options))
     rows = []
     for setting in found:
         jobs = {
@@ -233,7 +284,7 @@ def compare(runs: Campaign, options: Options) -> Made:
         ]
         compared += _outcomes(runs, options, [setting], those)
     rows = [row for outcomes in compared for row in methods.rows(outcomes, options)]
-    remarks = methods.remarks(compared) + _chosen(compared)
+    remarks = methods.remarks(compared) + _chosen(compared, options)
     return Made("Methods under one recipe", rows, remarks=remarks)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reproduction import campaign, statistics
-from reproduction.arms import Arm
+from reproduction.arms import BEST_LIF, Arm
 from reproduction.campaign import Campaign, Job, Result
 from reproduction.settings import Setting
 
@@ -47,6 +47,21 @@ def job_of(setting: Setting, arm: Arm, chosen: dict, seed: int, more: dict) -> J
     return campaign.job(setting.experiment, setting.fields, arm.fields, chosen, seeded, more)
 
 
+def tried(setting: Setting, arm: Arm, more: dict) -> dict[str, tuple]:
+    """Values among which an arm's best ones are chosen, by field, but for fields of every run."""
+    rates = {RATE: setting.rates} if setting.rates else {}
+    return {field: values for field, values in (rates | arm.tries).items() if field not in more}
+
+
+def distinct(setting: Setting, arms: Sequence[Arm], more: dict, *, tuning_seeds: int) -> list[Arm]:
+    """The arms without those that are another one where nothing is tried: LIF at its best decay."""
+    found = {}
+    for arm in arms:
+        tries = tried(setting, arm, more) if tuning_seeds else {}
+        found.setdefault(str((sorted(arm.fields.items(), key=str), tries)), arm)
+    return list(found.values())
+
+
 def choose(
     runs: Campaign, setting: Setting, arms: Sequence[Arm], seeds: Sequence[int], more: dict
 ) -> dict[str, dict]:
@@ -54,23 +69,26 @@ def choose(
 
     Every weight learning rate is tried with every value of what else the arm tries.
     """
-    if not setting.rates or not seeds:
-        return {arm.name: {} for arm in arms}
     candidates = {}
     for arm in arms:
-        tries = {RATE: setting.rates, **arm.tries}
+        tries = tried(setting, arm, more) if seeds else {}
         candidates[arm.name] = [
             dict(zip(tries, values, strict=True)) for values in itertools.product(*tries.values())
         ]
     jobs = {
         (arm.name, place, seed): job_of(setting, arm, fields, seed, more)
         for arm in arms
+        if len(candidates[arm.name]) > 1
         for place, fields in enumerate(candidates[arm.name])
         for seed in seeds
     }
     results = runs.run(jobs.values())
+    for job in jobs.values():  # not to be chosen is all that failing costs a candidate
+        runs.failed.pop(job, None)
 
     def mean(name, place):
+        if len(candidates[name]) < 2:
+            return 0
         found = [results.get(jobs[name, place, seed]) for seed in seeds]
         # A candidate that can't be trained with a seed is no candidate.
         return np.mean([result.accuracy if result else -np.inf for result in found])
@@ -88,33 +106,32 @@ def compare(
     setting: Setting,
     arms: Sequence[Arm],
     *,
-    seeds: int,
+    seeds: Sequence[int],
     tuning_seeds: int,
     more: dict,
 ) -> list[Outcome]:
-    """Chooses, then trains every arm with seeds 0 .. seeds - 1.
+    """Chooses, then trains every arm with the seeds; an arm that is then another one is left out.
 
     Args:
       more: fields of every run, such as fewer epochs.
     """
-    if not (setting.rates and tuning_seeds):  # nothing is chosen: what would be tried is no arm
-        arms = [arm for arm in arms if not arm.tries]
+    arms = distinct(setting, arms, more, tuning_seeds=tuning_seeds)
     tuning = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + tuning_seeds)
     chosen = choose(runs, setting, arms, tuning, more)
     jobs = {
         (arm.name, seed): job_of(setting, arm, chosen[arm.name], seed, more)
-        for seed in range(seeds)
+        for seed in seeds
         for arm in arms
     }
     results = runs.run(jobs.values())
     outcomes = []
     for arm in arms:
-        mine = {seed: jobs[arm.name, seed] for seed in range(seeds)}
+        mine = {seed: jobs[arm.name, seed] for seed in seeds}
         outcomes.append(
             Outcome(
                 setting,
                 arm,
-                mine[0].config(runs.directory).timesteps,
+                next(iter(mine.values())).config(runs.directory).timesteps,
                 chosen[arm.name],
                 {seed: results[job] for seed, job in mine.items() if job in results},
                 [runs.failed[job] for job in mine.values() if job in runs.failed],
@@ -124,15 +141,18 @@ def compare(
 
 
 def rows(outcomes: Sequence[Outcome], scale: str, published) -> list[dict]:
-    """A row an outcome; differences are to the first one, over the seeds that both have.
+    """A row an outcome; differences are over the seeds that both have.
+
+    They are to the first outcome, and to LIF at its best decay where that is among them.
 
     Args:
       published: (outcome) -> the paper's number as text, "" without one.
     """
-    base, table = outcomes[0], []
+    tuned = [outcome for outcome in outcomes if outcome.arm.name == BEST_LIF.name]
+    bases = list({outcome.arm.name: outcome for outcome in (outcomes[0], *tuned)}.values())
+    table = []
     for outcome in outcomes:
         done = list(outcome.results.values())
-        both = [seed for seed in outcome.results if seed in base.results]
         row = {
             "data": outcome.setting.data,
             "network": outcome.setting.network,
@@ -141,20 +161,28 @@ def rows(outcomes: Sequence[Outcome], scale: str, published) -> list[dict]:
             "seeds": len(done),
             "accuracy, %": statistics.spread(outcome.accuracies) if done else "failed",
             "best epoch, %": statistics.spread([r.best for r in done]) if done else "",
-            f"minus {base.arm.name}": "",
+            **{f"minus {base.arm.name}": _difference(outcome, base) for base in bases},
             "published, %": published(outcome),
             "epochs": done[0].epochs if done else "",
             "T": outcome.timesteps,
             "scale": scale,
             "device": done[0].device if done else "",
             "note": "; ".join(filter(None, [outcome.setting.note, *outcome.failed])),
+            "by seed, %": ", ".join(
+                f"{seed}: {r.accuracy:.2f}" for seed, r in outcome.results.items()
+            ),
         }
-        if outcome is not base and both:
-            row[f"minus {base.arm.name}"] = str(
-                statistics.paired(
-                    [outcome.results[seed].accuracy for seed in both],
-                    [base.results[seed].accuracy for seed in both],
-                )
-            )
         table.append(row)
     return table
+
+
+def _difference(outcome, base):
+    both = [seed for seed in outcome.results if seed in base.results]
+    if outcome is base or not both:
+        return ""
+    return str(
+        statistics.paired(
+            [outcome.results[seed].accuracy for seed in both],
+            [base.results[seed].accuracy for seed in both],
+        )
+    )

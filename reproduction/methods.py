@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import jax
 
 from lnm_jax import neurons, paper
+from lnm_jax.training import losses
 from reproduction import arms, comparison, costs, settings
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from reproduction.settings import Setting
 
 SIDE = {"model.side_heads": (1, 3), "model.side_features": 16}
-BLOCKS = ("im_loss", "surrogate_module", "shortcuts_variant")  # losses that need a deep ResNet
 WINDOWED = ("masked_psn", "sliding_psn")  # these see `neuron.order` timesteps, two by default
 NEURON_RATES = {"optimizer.neuron_learning_rate": (0.003, 0.1)}
 
@@ -32,7 +32,7 @@ def where(options: Options) -> list[Setting]:
     if scale == "smoke":
         return [settings.DIGITS.at({"model.blocks": (2, 2)})._replace(rates=())]
     images = settings.images(scale, directory)[0]
-    events = [found for found in settings.events(scale, directory) if "VGG" in found.network][-1]
+    events = [found for found in settings.events(scale, directory) if not found.resnet][-1]
     one_recipe = [setting._replace(rates=()) for setting in (events, images)]
     if scale == "paper":
         return one_recipe
@@ -42,19 +42,24 @@ def where(options: Options) -> list[Setting]:
 
 def fits(method: arms.Arm, setting: Setting) -> bool:
     """Whether the method is defined for the network: some losses need a ResNet's blocks."""
-    resnet = "ResNet" in setting.network
-    return resnet or method.fields.get("loss.name") not in BLOCKS
+    return setting.resnet or not _sown(method, setting)
+
+
+def _sown(method, setting):
+    """What the method's loss asks a ResNet's blocks for."""
+    config = comparison.job_of(setting, method, {}, 0, {}).config("")
+    return losses.build(config).collections
 
 
 def fitted(method: arms.Arm, setting: Setting, scale: str) -> arms.Arm:
     """The method with what depends on data and network."""
     if setting.experiment == "interval":
         kind, tries = method.fields["neuron.kind"], {}
-        if _neuron_learns(method) or "spiking.start" in method.fields:
+        if _neuron_learns(method):
             tries = NEURON_RATES
         order = {"neuron.order": 30} if kind in WINDOWED else {}  # all timesteps
         return method._replace(fields=method.fields | order, tries=method.tries | tries)
-    if method.fields.get("loss.name") not in ("surrogate_module", "shortcuts_variant"):
+    if "side_logits" not in _sown(method, setting):
         return method
     deep = setting.experiment.endswith("resnet19")
     side = SIDE | ({"model.side_heads": (3, 6)} if deep else {})

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import NamedTuple
+
+from lnm_jax.errors import ConfigError
 
 SCALES = ("smoke", "small", "paper")
 
@@ -29,6 +32,12 @@ class Setting(NamedTuple):
     seeded: tuple[str, ...] = ()
     stands_for: tuple[str, str, int] | None = None
     note: str = ""
+
+    @property
+    def resnet(self) -> bool:
+        """Whether the network is a ResNet, by its configuration."""
+        config = importlib.import_module(f"configs.{self.experiment}").get_config()
+        return self.fields.get("model.name", config.model.name).startswith("resnet")
 
     def at(self, fields: dict) -> Setting:
         """The setting with other fields."""
@@ -117,11 +126,13 @@ def events(scale: str, directory: str | None) -> list[Setting]:
 
 def interval(scale: str, directory: str | None) -> list[Setting]:
     """The time between two pulses."""
+    _ours(scale)
     return [INTERVAL.at({"epochs": 2, "data.examples": 600}) if scale == "smoke" else INTERVAL]
 
 
 def identify(scale: str, directory: str | None) -> list[Setting]:
     """Unknown neurons from their spikes; a LIF layer is the control."""
+    _ours(scale)
     epochs = 4 if scale == "smoke" else 200
     return [
         Setting(
@@ -135,6 +146,11 @@ def identify(scale: str, directory: str | None) -> list[Setting]:
         )
         for teacher in ("qif", "eif", "lif")
     ]
+
+
+def _ours(scale):
+    if scale == "paper":
+        raise ConfigError("--scale=paper: the paper does not have this task, use small")
 
 
 def _cifar10(directory: str | None) -> Setting:

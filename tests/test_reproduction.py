@@ -161,7 +161,7 @@ def test_each_method_gets_its_own_best_rate_and_decay_together():
         runs,
         settings.DIGITS,
         (arms.LIF, arms.BEST_LIF, arms.PLIF),
-        seeds=2,
+        seeds=range(2),
         tuning_seeds=1,
         more={},
     )
@@ -175,6 +175,45 @@ def test_each_method_gets_its_own_best_rate_and_decay_together():
     assert {fields["seed"] for fields in tuned} == {1000}
     assert {fields["seed"] for fields in reported} == {0, 1}
     assert all(fields["optimizer.learning_rate"] in (0.1, 0.05, 0.02) for fields in reported)
+
+
+def test_nothing_is_chosen_of_what_every_run_has_and_equal_rows_are_one():
+    runs = Pretended(lambda fields: fields["optimizer.learning_rate"])
+    those = (arms.LIF, arms.BEST_LIF, arms.PLIF)
+
+    def chosen(tuning_seeds, **more):
+        more = {name.replace("__", "."): value for name, value in more.items()}
+        outcomes = comparison.compare(
+            runs, settings.DIGITS, those, seeds=range(3, 5), tuning_seeds=tuning_seeds, more=more
+        )
+        return {outcome.arm.name: sorted(outcome.chosen) for outcome in outcomes}
+
+    rate, decay = comparison.RATE, "neuron.decay"
+    assert chosen(1) == {"LIF": [rate], "LIF, best decay": [decay, rate], "PLIF": [rate]}
+    assert chosen(1, optimizer__learning_rate=0.3)["LIF, best decay"] == [decay]
+    assert chosen(1, neuron__decay=0.9) == {"LIF": [rate], "PLIF": [rate]}
+    runs.ran.clear()
+    assert chosen(0, optimizer__learning_rate=0.3) == {"LIF": [], "PLIF": []}
+    assert {fields["seed"] for fields in runs.ran} == {3, 4}
+
+
+def test_rows_are_named_by_parts_and_whole_names():
+    setting, names = settings.DIGITS, [arm.name for arm in arms.METHODS]
+
+    def found(rows, skip=""):
+        options = commands.Options(
+            "smoke", range(1), 0, None, reproduce.parts(rows), {}, reproduce.parts(skip)
+        )
+        return [
+            arm.name
+            for arm in (*arms.METHODS, arms.BEST_LIF)
+            if commands.asked_for(options, setting, arm)
+        ]
+
+    assert found("") == [*names, "LIF, best decay"]
+    assert found("LIF$,lif, best decay") == ["LIF", "LIF, best decay"]
+    assert found("LNM, degree 3,PSN$") == ["PSN", "masked PSN", "sliding PSN", "LNM, degree 3"]
+    assert "LNM + TET" in found("small resnet", skip="LNM, degree 3")
 
 
 def test_fields_that_say_what_the_experiment_says_make_one_run(tmp_path):
@@ -199,8 +238,9 @@ def test_a_value_that_cannot_be_trained_is_not_chosen_and_a_failed_run_is_shown(
 
     runs = Pretended(accuracy)
     outcomes = comparison.compare(
-        runs, settings.DIGITS, (arms.LIF, arms.PLIF), seeds=2, tuning_seeds=1, more={}
+        runs, settings.DIGITS, (arms.LIF, arms.PLIF), seeds=range(2), tuning_seeds=1, more={}
     )
+    assert all(dict(job.fields)["seed"] == 1 for job in runs.failed)  # candidates are no failures
     assert outcomes[0].chosen != {"optimizer.learning_rate": 0.1}
     rows = comparison.rows(outcomes, "smoke", lambda outcome: "")
     assert rows[0]["seeds"] == 1
@@ -212,11 +252,18 @@ def test_a_value_that_cannot_be_trained_is_not_chosen_and_a_failed_run_is_shown(
 
 def test_a_run_that_fails_is_reported_with_its_last_line(tmp_path):
     runs = campaign.Campaign(str(tmp_path), say=lambda line: None)
-    bad = campaign.job("digits", {"neuron.decay": 2.0, "epochs": 1})
-    good = campaign.job("digits", {"epochs": 1})
+    nowhere = {"data.name": "folder", "data.directory": str(tmp_path / "none"), "epochs": 1}
+    bad = campaign.job("digits", nowhere)
     assert runs.run([bad]) == {}
-    assert "exit 2: train.py: config.neuron.decay must be between 0 and 1" in runs.failed[bad]
-    assert good not in runs.failed
+    assert "exit 2: train.py: " in runs.failed[bad]
+    assert "none" in runs.failed[bad]
+
+
+def test_a_value_that_no_run_can_have_is_known_before_any_run(tmp_path):
+    good, bad = (campaign.job("digits", {"neuron.decay": decay}) for decay in (0.5, 2.0))
+    with pytest.raises(ConfigError, match=r"config.neuron.decay must be between 0 and 1, got 2.0"):
+        campaign.Campaign(str(tmp_path)).run([good, bad])
+    assert not list(tmp_path.iterdir())
 
 
 def test_stopping_saves_what_runs_and_the_same_command_goes_on(tmp_path):
@@ -237,10 +284,14 @@ def test_stopping_saves_what_runs_and_the_same_command_goes_on(tmp_path):
 
 
 def test_jobs_share_cores_and_cards(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(campaign, "graphics_cards", lambda: 2)
     assert campaign.devices_of(0, 1) == {}
     found = [campaign.devices_of(slot, 3)["CUDA_VISIBLE_DEVICES"] for slot in range(3)]
     assert found == ["0", "1", "0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")  # the others are somebody else's
+    assert [campaign.devices_of(slot, 2)["CUDA_VISIBLE_DEVICES"] for slot in (0, 1)] == ["2", "5"]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setattr(campaign, "graphics_cards", lambda: 0)
     assert campaign.devices_of(1, 2) == {}
 
@@ -283,13 +334,20 @@ def test_a_table_leaves_empty_columns_out_and_keeps_all_in_csv(tmp_path):
     ("arguments", "message"),
     [
         (["--rows=nothing of this"], "--rows nothing of this: no such data, network or method"),
+        (["--skip=digits"], "--skip digits: no such data, network or method is left"),
+        (["--set=seed=7"], "--set seed: use --first-seed and --seeds"),
+        (["--set=data.directory=/data"], "--set data.directory: use --data-dir"),
+        (["--set=neuron.decay=2.0"], "config.neuron.decay must be between 0 and 1, got 2.0"),
+        (["--scale=paper"], "--scale=paper: the paper does not have this task, use small"),
+        (["--tuning-seeds=-1"], "--tuning-seeds must be at least 0"),
         (["--set=epochs"], "--set epochs: must be FIELD=VALUE"),
         (["--set=neuron.kin=lif"], "config.neuron.kin: no such field"),
         (["--seeds=0"], "--seeds must be at least 1"),
     ],
 )
 def test_bad_arguments_are_one_line(arguments, message, tmp_path, capsys):
-    assert reproduce.main(["table1", f"--directory={tmp_path}", *arguments]) == 2
+    command = "interval" if "--scale=paper" in arguments else "table1"
+    assert reproduce.main([command, f"--directory={tmp_path}", *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert len(error.splitlines()) == 1
@@ -315,7 +373,7 @@ def test_paper_scale_is_table_4_without_tuning(tmp_path):
 
 
 def test_methods_are_compared_on_recordings_images_and_intervals():
-    options = commands.Options("small", 3, 1, None, (), {})
+    options = commands.Options("small", range(3), 1, None, (), {})
     found = methods.where(options)
     assert [setting.experiment for setting in found] == [
         "digits_dvs",
@@ -336,8 +394,9 @@ def test_methods_are_compared_on_recordings_images_and_intervals():
     assert ordered == {"masked PSN", "sliding PSN"}
     # What has learned parameters in its neurons gets their learning rate, too.
     tuned = {name for name, arm in kept.items() if "optimizer.neuron_learning_rate" in arm.tries}
-    assert {"PLIF", "GLIF", "TC-LIF", "PSN", "LNM, degree 3", "IMP"} <= tuned
+    assert {"PLIF", "GLIF", "TC-LIF", "PSN", "LNM, degree 3", "LNM + IMP"} <= tuned
     assert not tuned & {"LIF", "CLIF", "Ternary spike", "TET", "tdBN", "Dspike", "LocalZO's mean"}
+    assert "IMP" not in tuned  # a learned start has the rate of the weights
     assert len(methods.where(options._replace(scale="paper"))) == 2
 
 

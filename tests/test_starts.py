@@ -9,7 +9,7 @@ from lnm_jax import export, models, neurons
 from lnm_jax.errors import ConfigError
 from lnm_jax.export import network
 from lnm_jax.layers import MembraneNorm, Spiking
-from lnm_jax.training import loop
+from lnm_jax.training import configuration, loop
 
 CURRENTS = 0.5 * jax.random.normal(jax.random.key(1), (4, 3, 2, 2, 5))
 
@@ -122,6 +122,14 @@ def test_a_whole_network_folds():
     np.testing.assert_allclose(
         folded.apply(own, x), model.apply(variables, x), rtol=1e-4, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("kind", ["diet", "lsg"])
+def test_a_norm_before_firing_refuses_neurons_that_fire_in_a_way_of_their_own(kind, config):
+    """Their threshold or surrogate would be left out without a word."""
+    config.neuron.kind, config.spiking.membrane_norm = kind, True
+    with pytest.raises(ConfigError, match=rf"membrane_norm must be False for neuron.kind {kind}"):
+        configuration.validate(config)
 
 
 # --- A run ----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from lnm_jax.analysis import drawing, runs
+from lnm_jax.errors import ConfigError
 from lnm_jax.neurons.two_variable import exponents
 
 if TYPE_CHECKING:
@@ -88,40 +89,48 @@ class Energy(NamedTuple):
     skipping_zeros: float
 
 
-def macs_per_update(fields) -> int:
-    """Multiply-accumulates of one neuron's update.
-
-    The paper's count: 1 for LIF, N for degree N by Horner. Beyond the paper: a Chebyshev f is
-    turned into powers once; a spline is one cubic, after its piece is looked up; a softsign unit
-    of an MLP is 3 (in, out, and a division); two variables add w's two; QIF is of degree 2; a
-    logistic function is an exponential and a division.
-
-    Args:
-      fields: `config.neuron`.
-    """
-    learned = {
+# Multiply-accumulates of one neuron's update at inference, by kind: a number, or a function of
+# `config.neuron`. By the paper's count 1 for LIF and N for degree N, by Horner. Beyond the paper:
+# a Chebyshev f is turned into powers once; a spline is one cubic, after its piece is looked up; a
+# softsign unit of an MLP is 3 (in, out, and a division); two variables add w's two; QIF is of
+# degree 2; a logistic function is an exponential and a division.
+MACS = {
+    "lnm": lambda fields: {
         "polynomial": fields.degree,
         "chebyshev": fields.degree,
         "spline": 3,
         "mlp": 1 + 3 * fields.hidden,
-    }
-    return {
-        "lnm": learned[fields.family],
-        "lnm_two_variable": len(exponents(fields.degree)) + 2,
-        "if": 0,
-        "lif": 1,
-        "plif": 1,
-        "qif": 2,
-        "eif": 2 + EXPONENTIAL,
-        "adex": 2 + EXPONENTIAL + 2,
-        "glif": 2,
-        "clif": 3 + 2 * (EXPONENTIAL + 1),
-        "ternary": 1,
-        "diet": 1,
-        "tc_lif": 2,
-        "ts_lif": 6,
-        "lsg": 1,
-    }[fields.kind]
+    }[fields.family],
+    "lnm_two_variable": lambda fields: len(exponents(fields.degree)) + 2,
+    "if": 0,
+    "lif": 1,
+    "plif": 1,
+    "qif": 2,
+    "eif": 2 + EXPONENTIAL,
+    "adex": 2 + EXPONENTIAL + 2,
+    "glif": 2,
+    "clif": 3 + 2 * (EXPONENTIAL + 1),
+    "ternary": 1,
+    "diet": 1,
+    "tc_lif": 2,
+    "ts_lif": 6,
+    "lsg": 1,
+}
+
+
+def macs_per_update(fields) -> int:
+    """Multiply-accumulates of one neuron's update, see `MACS`.
+
+    Args:
+      fields: `config.neuron`.
+    Raises: ConfigError for a kind that has no count.
+    """
+    if fields.kind not in MACS:
+        raise ConfigError(
+            f"config.neuron.kind {fields.kind} has no count of multiplications in analysis.energy"
+        )
+    count = MACS[fields.kind]
+    return count(fields) if callable(count) else count
 
 
 def rows(run: Run, recording: Recording, *, macs: int | None = None) -> list[Row]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
-from lnm_jax.layers import membrane_norm
+from lnm_jax.layers import NORMS, membrane_norm
 
 if TYPE_CHECKING:
     import flax.linen as nn
@@ -25,14 +25,13 @@ def fold_batch_norm(model: nn.Module, variables: dict) -> tuple[nn.Module, dict]
     Returns: (model, variables), the model with folded=True and variables without batch_stats.
       A fitted surrogate window and a searched temperature, which act in training alone, are left
       out.
-    Raises: ValueError if the model is folded already, has a scale of each timestep (TEBN), or a
-      masked PSN whose masking has not risen to 1.
+    Raises: ValueError if the model is folded already, has a norm that does not fold (TEBN's scale
+      of each timestep), or a masked PSN whose masking has not risen to 1.
     """
     if model.folded:
         raise ValueError("the model's BatchNorm is folded already")
-    if model.norm == "tebn":
-        raise ValueError("TEBN has a scale of each timestep, which one convolution cannot hold")
-
+    if not NORMS[model.norm].folds:
+        raise ValueError(f"norm {model.norm} cannot be a part of one convolution")
     for path, value in flatten_dict(variables["batch_stats"]).items():
         if path[-1] == "masking" and value != 1:
             raise ValueError(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -134,8 +135,32 @@ INITIALISATIONS = {
 }
 
 
-# After a convolution: BatchNorm over time and batch, or that with a learned scale a timestep.
-NORMS = ("batch", "tebn")
+class Norm(NamedTuple):
+    """What a norm does to BatchNorm's result, in a `ConvNorm`.
+
+    Attributes:
+      after: (layer, x) -> x, (T*B, H, W, C); it may make parameters of the layer.
+      timed: whether timesteps differ, so that static images pass the first layer T times.
+      folds: whether it can be a part of the convolution at inference, as BatchNorm is.
+    """
+
+    after: Callable
+    timed: bool
+    folds: bool
+
+
+def _timestep_scale(layer, x):
+    """TEBN (Duan et al. 2022): a learned scale of each timestep, which starts at 1."""
+    scale = layer.param("timestep_scale", nn.initializers.ones, (layer.timesteps,))
+    each = x.reshape(layer.timesteps, -1, *x.shape[1:])
+    return (each * scale.reshape(-1, *[1] * (each.ndim - 1)).astype(x.dtype)).reshape(x.shape)
+
+
+# After a convolution: BatchNorm over time and batch, and what follows it.
+NORMS = {
+    "batch": Norm(lambda layer, x: x, timed=False, folds=True),
+    "tebn": Norm(_timestep_scale, timed=True, folds=False),
+}
 
 
 class ConvNorm(nn.Module):
@@ -199,8 +224,4 @@ class ConvNorm(nn.Module):
             dtype=self.dtype,
             name="norm",
         )(x)
-        if self.norm == "batch":
-            return x
-        scale = self.param("timestep_scale", nn.initializers.ones, (self.timesteps,))
-        each = x.reshape(self.timesteps, -1, *x.shape[1:])
-        return (each * scale.reshape(-1, *[1] * (each.ndim - 1)).astype(x.dtype)).reshape(x.shape)
+        return NORMS[self.norm].after(self, x)

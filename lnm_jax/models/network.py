@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from lnm_jax.layers import ConvNorm, MembraneNorm, Spiking, fold_time, remat, unfold_time
+from lnm_jax.layers import NORMS, ConvNorm, MembraneNorm, Spiking, fold_time, remat, unfold_time
 from lnm_jax.neurons import Neuron
 
 if TYPE_CHECKING:
@@ -110,12 +110,18 @@ class SpikingNetwork(nn.Module):
         The same image at every timestep gives the same current, and BatchNorm's statistics
         over T equal copies are those of one: images are convolved once.
         """
-        if x.ndim == 4 and self.norm == "tebn":  # the currents differ, and so do their statistics
+        timed = NORMS[self.norm].timed
+        if x.ndim == 4 and timed:  # the currents differ, and so do their statistics
             x = jnp.broadcast_to(x, (self.timesteps, *x.shape))
         if x.ndim == 4:
             currents = layer(x, train=train)
             return jnp.broadcast_to(currents, (self.timesteps, *currents.shape))
         if x.ndim == 5:
+            if timed and len(x) != self.timesteps:
+                raise ValueError(
+                    f"frames must have T = {self.timesteps} timesteps for norm {self.norm}, got "
+                    f"shape {x.shape}"
+                )
             return unfold_time(layer(fold_time(x), train=train), x.shape[0])
         raise ValueError(
             f"input must be images (B, H, W, C) or frames (T, B, H, W, C), got shape {x.shape}"

@@ -6,6 +6,7 @@ import functools
 from typing import TYPE_CHECKING
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from lnm_jax.layers import fold_time, unfold_time
@@ -31,6 +32,7 @@ class BasicBlock(nn.Module):
       spiking: factory of its `Spiking` layers.
       summed_gamma: initial BatchNorm scale of the two branches that are added.
       kind: of a shortcut between different shapes, see `SHORTCUTS`.
+      axis_name: device axis that sown means are taken over in training, or None.
     """
 
     features: int
@@ -39,6 +41,7 @@ class BasicBlock(nn.Module):
     spiking: functools.partial
     summed_gamma: float = 1.0
     kind: str = "projection"
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, spikes: Float[Array, "T B H W C"], train: bool):
@@ -59,7 +62,10 @@ class BasicBlock(nn.Module):
         x = x + shortcut
         # For losses on what a block's neurons receive; a step that does not ask pays nothing.
         if self.is_mutable_collection("currents"):
-            self.sow("currents", "mean", x.mean(dtype=jnp.float32), reduce_fn=lambda _, new: new)
+            mean = x.mean(dtype=jnp.float32)
+            if train and self.axis_name is not None:
+                mean = jax.lax.pmean(mean, self.axis_name)
+            self.sow("currents", "mean", mean, reduce_fn=lambda _, new: new)
         x = unfold_time(x, timesteps)
         return self.spiking(name="spike_2")(x, train=train)
 
@@ -118,6 +124,7 @@ class SpikingResNet(SpikingNetwork):
                     spiking,
                     self.gamma(summed=True),
                     self.shortcut,
+                    self.axis_name,
                     name=f"stage_{number}_block_{block}",
                 )
                 for block in range(1, count + 1)

@@ -15,7 +15,7 @@ from lnm_jax.neurons.diet import diet
 from lnm_jax.neurons.firing import FiringFields, firing
 from lnm_jax.neurons.glif import glif
 from lnm_jax.neurons.lsg import lsg
-from lnm_jax.neurons.neuron import Drift, Neuron, integrate_and_fire
+from lnm_jax.neurons.neuron import Drift, Firing, Neuron, integrate_and_fire
 from lnm_jax.neurons.psn import Parallel, masked_psn, psn, sliding_psn
 from lnm_jax.neurons.tc_lif import tc_lif
 from lnm_jax.neurons.ternary import ternary
@@ -205,8 +205,16 @@ def fields(kind: str) -> set[str]:
     return own | (set(FiringFields.__annotations__) if shared else set())
 
 
+def fires_by_fields(kind: str) -> bool:
+    """Whether neurons of that kind spike and reset as `FiringFields` say, all of them."""
+    return set(FiringFields.__annotations__) <= fields(kind)
+
+
 def firing_of(**given: Any) -> Firing:
-    """How the neuron that `build` makes of the same fields spikes and resets."""
+    """How a neuron that `build` makes of the same fields spikes and resets, see `fires_by_fields`.
+
+    Neurons of other kinds fire in a way of their own.
+    """
     own = FiringFields.__annotations__
     return firing(**{name: value for name, value in given.items() if name in own})
 

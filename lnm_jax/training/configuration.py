@@ -200,6 +200,11 @@ def validate(config) -> None:
                     f"spiking.{field} must be {value} for a neuron of several variables, "
                     f"got {config.spiking[field]}"
                 )
+        if config.spiking.membrane_norm and not neurons.fires_by_fields(config.neuron.kind):
+            raise ValueError(
+                f"spiking.membrane_norm must be False for neuron.kind {config.neuron.kind}, which "
+                "spikes in a way of its own, got True"
+            )
         if config.spiking.sharing == "channel" and isinstance(neuron, neurons.Parallel):
             raise ValueError(
                 f"spiking.sharing must be layer for neuron.kind {config.neuron.kind}, got channel"
