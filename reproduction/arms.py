@@ -67,10 +67,10 @@ METHODS = (
     Arm("DIET-SNN neuron", {"neuron.kind": "diet"}),
     Arm("TC-LIF", {"neuron.kind": "tc_lif"}),
     Arm("TS-LIF", {"neuron.kind": "ts_lif", "spiking.sharing": "channel"}),
-    Arm("PSN", {"neuron.kind": "psn"}, method="PSN"),
+    Arm("PSN", {"neuron.kind": "psn"}),
     Arm("masked PSN", {"neuron.kind": "masked_psn", "adaptation.masking": 0.125}),
     Arm("sliding PSN", {"neuron.kind": "sliding_psn"}, method="PSN"),
-    Arm("LSG", {"neuron.kind": "lsg"}, method="LSG"),
+    Arm("LSG", {"neuron.kind": "lsg", **TDBN}, method="LSG"),  # its width assumes that norm
     _with(LIF, "IMP", IMP),
     _with(LIF, "TET", TET, "TET"),
     _with(LIF, "LTS", {"loss.name": "last_step"}),
