@@ -60,6 +60,7 @@ SEARCH = {"adaptation.temperature": True, "adaptation.weights": 64}
 # Every method of docs/comparators.md, on the same LIF where it is no neuron itself.
 METHODS = (
     LIF,
+    BEST_LIF,
     PLIF,
     Arm("GLIF", {"neuron.kind": "glif", "spiking.sharing": "channel"}, method="GLIF"),
     Arm("CLIF", {"neuron.kind": "clif"}),

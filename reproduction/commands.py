@@ -275,16 +275,21 @@ def overhead(runs: Campaign, options: Options) -> Made:
 
 def compare(runs: Campaign, options: Options) -> Made:
     """Every method of docs/comparators.md in the same harness."""
-    compared = []
+    compared, left_out = [], ()
     for setting in methods.where(options):
         those = [
             methods.fitted(arm, setting, options.scale)
             for arm in arms.METHODS
             if methods.fits(arm, setting)
         ]
-        compared += _outcomes(runs, options, [setting], those)
+        if any(asked_for(options, setting, arm) for arm in those):
+            found = _outcomes(runs, options, [setting], those)
+            left_out += _left_out(found, options, those)
+            compared += found
+    if not compared:
+        raise ConfigError(_nothing(options))
     rows = [row for outcomes in compared for row in methods.rows(outcomes, options)]
-    remarks = methods.remarks(compared) + _chosen(compared, options)
+    remarks = methods.remarks(compared) + _chosen(compared, options) + left_out
     return Made("Methods under one recipe", rows, remarks=remarks)
 
 

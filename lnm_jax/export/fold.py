@@ -30,8 +30,8 @@ def fold_batch_norm(model: nn.Module, variables: dict) -> tuple[nn.Module, dict]
     """
     if model.folded:
         raise ValueError("the model's BatchNorm is folded already")
-    if not NORMS[model.norm].folds:
-        raise ValueError(f"norm {model.norm} cannot be a part of one convolution")
+    if reason := NORMS[model.norm].unfoldable:
+        raise ValueError(reason)
     for path, value in flatten_dict(variables["batch_stats"]).items():
         if path[-1] == "masking" and value != 1:
             raise ValueError(

@@ -141,12 +141,12 @@ class Norm(NamedTuple):
     Attributes:
       after: (layer, x) -> x, (T*B, H, W, C); it may make parameters of the layer.
       timed: whether timesteps differ, so that static images pass the first layer T times.
-      folds: whether it can be a part of the convolution at inference, as BatchNorm is.
+      unfoldable: why it cannot be a part of the convolution at inference; "" if it can.
     """
 
     after: Callable
     timed: bool
-    folds: bool
+    unfoldable: str
 
 
 def _timestep_scale(layer, x):
@@ -158,8 +158,12 @@ def _timestep_scale(layer, x):
 
 # After a convolution: BatchNorm over time and batch, and what follows it.
 NORMS = {
-    "batch": Norm(lambda layer, x: x, timed=False, folds=True),
-    "tebn": Norm(_timestep_scale, timed=True, folds=False),
+    "batch": Norm(lambda layer, x: x, timed=False, unfoldable=""),
+    "tebn": Norm(
+        _timestep_scale,
+        timed=True,
+        unfoldable="TEBN has a scale of each timestep, which one convolution cannot hold",
+    ),
 }
 
 

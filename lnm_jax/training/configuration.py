@@ -209,6 +209,7 @@ def validate(config) -> None:
             raise ValueError(
                 f"spiking.sharing must be layer for neuron.kind {config.neuron.kind}, got channel"
             )
+        losses.build(config)
         _adaptation(config)
         models.build(**config.model, neuron=neuron, num_classes=2, timesteps=config.timesteps)
     devices = parallel.device_count()

@@ -12,6 +12,7 @@ import optax
 from flax.traverse_util import flatten_dict
 
 from lnm_jax.errors import ConfigError
+from lnm_jax.neurons import checks
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
@@ -232,6 +233,7 @@ def _side_logits(config, sown):
 
 def _shortcuts(config) -> Loss:
     plain, weight = _cross_entropy(config), config.loss.side_weight
+    checks.between("loss.side_weight", weight, 0, 1)  # a share, which falls
 
     def training(logits, labels, sown, progress):
         side, smoothing = _side_logits(config, sown), config.label_smoothing
@@ -285,5 +287,8 @@ LOSSES = {
 
 
 def build(config) -> Loss:
-    """The loss that `config.loss` names."""
+    """The loss that `config.loss` names.
+
+    Raises: ValueError for a field with a value that it does not take.
+    """
     return LOSSES[config.loss.name](config)
