@@ -101,7 +101,7 @@ class Campaign:
         """
         wanted = list(dict.fromkeys(wanted))
         for job in wanted:
-            configuration.validate(job.config(self.directory))
+            configuration.validate_fields(job.config(self.directory))
         # Fields may be given that are the experiment's own: equal runs are one directory.
         same = {job: run_directory.path_of(job.config(self.directory)) for job in wanted}
         first = {same[job]: job for job in reversed(wanted)}

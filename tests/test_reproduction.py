@@ -243,6 +243,35 @@ def test_a_value_that_cannot_be_trained_is_not_chosen_and_a_failed_run_is_shown(
     assert "exit 3: not finite" in rows[0]["note"]
 
 
+def test_what_to_train_is_decided_without_starting_a_device(tmp_path):
+    """The card belongs to the runs, which are other processes: here none exists."""
+    program = """
+import sys
+from reproduction import arms, campaign, commands, comparison, methods
+
+class Asked(campaign.Campaign):
+    def _one(self, job):
+        self.failed[job] = "not run"
+
+runs = Asked(sys.argv[1], say=lambda line: None)
+for setting in methods.where(commands.Options("small", range(1), 1, None, (), {})):
+    those = [methods.fitted(a, setting, "small") for a in arms.METHODS if methods.fits(a, setting)]
+    comparison.compare(runs, setting, those, seeds=range(1), tuning_seeds=1, more={})
+    print(setting.experiment, len(those))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        env={**os.environ, "JAX_PLATFORMS": "none_of_this_name"},
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    everything = len(arms.METHODS)
+    assert result.stdout.split()[1::2] == [
+        str(everything - 3),
+        str(everything),
+        str(everything - 3),
+    ]
+
+
 # --- Runs -----------------------------------------------------------------------------------
 
 

@@ -186,6 +186,21 @@ def validate(config) -> None:
 
     Raises: ConfigError, one line: the field, its value and what is allowed.
     """
+    validate_fields(config)
+    devices = parallel.device_count()
+    for field in ("batch_size", "eval_batch_size"):
+        size = config.data[field]
+        if size % devices:
+            raise ConfigError(
+                f"config.data.{field} must be a multiple of the {devices} devices, got {size}"
+            )
+
+
+def validate_fields(config) -> None:
+    """Checks every field, and starts no device: the process may be the parent of those that train.
+
+    Raises: ConfigError, as `validate`.
+    """
     fields = flatten(config)
     with _prefixed("config."):
         for field, check in RULES.items():
@@ -212,13 +227,6 @@ def validate(config) -> None:
         losses.build(config)
         _adaptation(config)
         models.build(**config.model, neuron=neuron, num_classes=2, timesteps=config.timesteps)
-    devices = parallel.device_count()
-    for field in ("batch_size", "eval_batch_size"):
-        size = config.data[field]
-        if size % devices:
-            raise ConfigError(
-                f"config.data.{field} must be a multiple of the {devices} devices, got {size}"
-            )
     if config.optimizer.warmup_epochs > config.epochs:
         raise ConfigError(
             f"config.optimizer.warmup_epochs must be at most config.epochs ({config.epochs}), "
