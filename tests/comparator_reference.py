@@ -85,6 +85,21 @@ def glif(p, currents, fire, fixed):
     return spikes
 
 
+def glif_in_two_steps(p, currents, fire, fixed):
+    """GLIF as SpikingJelly 2.0 groups it: v is charged, then reset by the spike before."""
+    logistic = {name: s(value) for name, value in p.items()}
+    leak, of_input, of_reset = (logistic[f"gate_{name}"] for name in ("leak", "input", "reset"))
+    decayed = 1 - leak * (1 - logistic["tau"])
+    spikes, v, z = [], 0.0, 0.0
+    for current, conductance in zip(currents, logistic["conductance"], strict=True):
+        taken_in = current * (1 - of_input * (1 - conductance))
+        charged = (decayed * v - (1 - leak) * logistic["linear"]) + taken_in
+        v = charged - decayed * v * of_reset * z - (1 - of_reset) * logistic["subtracted"] * z
+        z = fire(v - logistic["theta"])
+        spikes.append(z)
+    return spikes
+
+
 def ternary(p, currents, fire, fixed, decay, threshold, gate_gradient=True):
     spikes, v = [], 0.0
     for current in currents:

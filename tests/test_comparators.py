@@ -32,6 +32,7 @@ METHODS = {
         {"decay": 0.25, "threshold": 0.5},
     ),
     "glif": (neurons.glif(timesteps=T, **SMOOTH), reference.glif, {}),
+    "glif-in-two-steps": (neurons.glif(timesteps=T, **SMOOTH), reference.glif_in_two_steps, {}),
     "glif-fewer-conductances": (neurons.glif(timesteps=2, **SMOOTH), reference.glif, {}),
     "ternary": (neurons.ternary(**SMOOTH), reference.ternary, {"decay": 0.25, "threshold": 0.5}),
     "ternary-amplitude": (
@@ -68,12 +69,11 @@ def over(neuron):
     return functools.partial(over_time.scan, neuron)
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_spikes_and_gradients_are_those_of_the_equations(name):
-    neuron, method, fields = METHODS[name]
+def assert_equal_to(method, neuron, params, slope, fields):
+    """Spikes are the reference's, all of them, and so is the derivative along a direction."""
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):
-        params = jax.tree.map(lambda x: np.asarray(x, np.float64), trained(neuron))
+        params = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
         currents = rng.normal(0.5, 0.8, (T, N))
         cotangent = rng.normal(size=(T, N))
         direction = jax.tree.map(lambda x: rng.normal(size=x.shape), (params, currents))
@@ -91,6 +91,12 @@ def test_spikes_and_gradients_are_those_of_the_equations(name):
     assert 0.1 < (spikes != 0).mean() < 0.9
     parts = jax.tree.map(lambda a, b: (a * b).sum(), gradient, direction)
     np.testing.assert_allclose(sum(jax.tree.leaves(parts)), derivative, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_spikes_and_gradients_are_those_of_the_equations(name):
+    neuron, method, fields = METHODS[name]
+    assert_equal_to(method, neuron, trained(neuron), slope, fields)
 
 
 def run(neuron, params, currents):
@@ -165,6 +171,19 @@ def test_diet_and_lsg_start_as_lif_under_its_fields():
     np.testing.assert_array_equal(run(lsg, params, currents), run(neurons.lif(), {}, currents))
 
 
+def test_diets_surrogate_keeps_its_shape_over_the_learned_threshold():
+    """As published: dz/dx = 0.3 max(0, 1 - |x|), x = u / theta - 1, away from where theta began."""
+    neuron = neurons.diet(threshold=0.8, width=0.8)
+    triangle = lambda x: 0.3 * np.maximum(0, 1 - np.abs(x))
+    assert_equal_to(reference.diet, neuron, {"leak": 0.9, "theta": 1.2}, triangle, {})
+    neuron, params = neurons.diet(threshold=2.0, width=2.0), {"leak": 1.0, "theta": 3.0}
+    u = np.array([-0.5, 0.5, 2.0, 2.9, 3.1, 5.5, 6.5], np.float32)
+    np.testing.assert_array_equal(run(neuron, params, u[None])[0], u >= 3)
+    np.testing.assert_allclose(slopes(neuron, params, u), triangle(u / 3 - 1) / 3, rtol=1e-5)
+    states, _ = neurons.trace(neuron, params, jnp.array([[3.5], [0.0]]))
+    assert states[-1, 0] == 0.5  # the reset takes theta
+
+
 def test_diets_leak_is_at_most_1_and_keeps_its_gradient():
     neuron, currents = neurons.diet(), jnp.full((3, 1), 0.3)
     states = lambda leak: neurons.trace(neuron, {"leak": leak, "theta": 5.0}, currents)[0]
@@ -221,7 +240,7 @@ def test_localzo_draws_from_its_published_distribution():
     delta, draws = 0.5, 20_000
     rng = np.random.default_rng(0)
     r = np.abs(rng.normal(size=(draws, 5)))
-    derivative = jax.jit(jax.vmap(jax.grad(lambda x: neurons.SURROGATES["localzo"](x, delta))))
+    derivative = jax.jit(jax.grad(lambda x: neurons.SURROGATES["localzo"](x, delta).sum()))
     for centre in (0.0, 0.1, -0.4, 0.9):
         # So near that the distribution is the same, and each has bits of its own.
         x = np.linspace(centre - 0.01, centre + 0.01, draws, dtype=np.float32)
@@ -230,7 +249,8 @@ def test_localzo_draws_from_its_published_distribution():
         assert abs(got.mean() - samples.mean()) < 6 * samples.std() / draws**0.5
         assert got.std() == pytest.approx(samples.std(), rel=0.03)
         assert abs(np.corrcoef(got[:-1], got[1:])[0, 1]) < 0.03
-    np.testing.assert_array_equal(derivative(x), got)
+    # A draw is of the potential, wherever and whenever a neuron has it.
+    np.testing.assert_array_equal(derivative(x[::-1]), got[::-1])
 
 
 def test_no_hash_makes_localzo_draw_infinity():
@@ -330,7 +350,7 @@ def test_bad_input_names_the_argument_and_what_is_allowed(make, message):
 
 def test_build_hands_a_method_the_shared_fields_that_it_has():
     surrogate, gate = {"surrogate", "width"}, {"gate_gradient"}
-    assert {kind: neurons.fields(kind) for kind in list(neurons.NEURONS)[-10:]} == {
+    wanted = {
         "glif": {"timesteps", "decay", "threshold"} | surrogate,
         "clif": {"decay", "threshold"} | surrogate,
         "ternary": {"decay", "threshold", "learn_amplitude"} | surrogate | gate,
@@ -342,11 +362,78 @@ def test_build_hands_a_method_the_shared_fields_that_it_has():
         "masked_psn": {"timesteps", "threshold", "order", "masking"} | surrogate,
         "sliding_psn": {"threshold", "order"} | surrogate,
     }
+    assert {kind: neurons.fields(kind) for kind in wanted} == wanted
     with pytest.raises(TypeError, match="reset"):
         neurons.clif(reset="hard")
     neuron, currents = neurons.build("clif", decay=0.5, threshold=1.0, reset="hard"), currents_of()
     np.testing.assert_array_equal(run(neuron, {}, currents), run(neurons.clif(), {}, currents))
 
+
+# --- Starts, from the authors' code -----------------------------------------------------------
+
+
+def test_glif_starts_at_its_published_values():
+    params = neurons.per_channel(neurons.glif(timesteps=3), 400).init(jax.random.key(0))
+    starts = {"tau": 0.25, "theta": 0.5, "subtracted": 0.5, "linear": 0.0625, "conductance": 0.5}
+    for name, value in starts.items():
+        np.testing.assert_allclose(reference.s(params[name]), value, rtol=1e-6, err_msg=name)
+    assert params["conductance"].shape == (3, 400)
+    gates = np.stack([params[name] for name in ("gate_leak", "gate_input", "gate_reset")])
+    assert np.abs(gates).max() <= 0.1
+    # Uniform: mean and deviation within 6 standard errors; each gate of each channel is its own.
+    deviation = 0.2 / 12**0.5
+    assert abs(gates.mean()) < 6 * deviation / gates.size**0.5
+    assert abs(gates.std() - deviation) < 6 * deviation * (0.2 / gates.size) ** 0.5
+    assert len(np.unique(gates)) > 0.99 * gates.size
+
+
+STARTS = {
+    "plif": (neurons.plif(decay=0.75), {"w": -np.log(3)}),  # tau = 4
+    "lsg": (neurons.lsg(), {"w": np.log(0.2 / 0.8)}),
+    "diet": (neurons.diet(), {"leak": 1, "theta": 1}),
+    "ternary-amplitude": (neurons.ternary(learn_amplitude=True), {"amplitude": 1}),
+    "tc_lif": (neurons.tc_lif(), {"c_1": 0, "c_2": 0}),
+    "ts_lif": (
+        neurons.ts_lif(),
+        {"pp": 0.8, "p_input": 0.2, "qq": 0.3, "q_input": 0.7, "qp": 0.8, "pq": 0.1},
+    ),
+    "psn": (neurons.psn(timesteps=3, threshold=0.7), {"c": [-0.7] * 3}),
+    "masked_psn": (neurons.masked_psn(timesteps=3, threshold=0.7), {"c": [-0.7] * 3}),
+    "sliding_psn": (
+        neurons.sliding_psn(order=3, threshold=0.7),
+        {"weights": [0.25, 0.5, 1], "c": -0.7},
+    ),
+}
+RANDOM = {"ts_lif": {"long", "short"}, "psn": {"weights"}, "masked_psn": {"weights"}}
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_constants_start_as_published(name):
+    neuron, starts = STARTS[name]
+    params = neuron.init(jax.random.key(0))
+    assert set(params) == set(starts) | RANDOM.get(name, set())
+    for key, value in starts.items():
+        np.testing.assert_allclose(params[key], value, rtol=1e-6, err_msg=key)
+        assert np.shape(params[key]) == np.shape(value)
+
+
+@pytest.mark.parametrize("make", [neurons.psn, neurons.masked_psn])
+def test_a_psns_weights_start_uniform_within_1_over_the_root_of_t(make):
+    weights = np.asarray(make(timesteps=25).init(jax.random.key(0))["weights"])
+    assert weights.shape == (25, 25)
+    assert -0.2 <= weights.min() < -0.19 < 0.19 < weights.max() <= 0.2
+    assert abs(weights.mean()) < 6 * 0.4 / 12**0.5 / 25
+
+
+def test_ts_lifs_mixture_starts_normal():
+    params = neurons.per_channel(neurons.ts_lif(), 800).init(jax.random.key(0))
+    mixture = np.stack([params["long"], params["short"]])
+    assert abs(mixture.mean()) < 6 / 40  # standard errors of 1600 draws
+    assert abs(mixture.std() - 1) < 6 / (2 * 1600) ** 0.5
+    assert abs(np.corrcoef(mixture)[0, 1]) < 6 / 800**0.5
+
+
+# --- Inference ------------------------------------------------------------------------------
 
 W, A = 0.7, 1 / (1 + np.exp(-0.7))  # a parameter and its logistic function
 # Each: the neuron, its parameters, the LIF neuron that is left, and the factor of the currents.

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from configs import base
-from lnm_jax import data, neurons
+from lnm_jax import data, models, neurons
 from lnm_jax.errors import ConfigError
 from lnm_jax.training import (
     configuration,
@@ -72,6 +72,23 @@ def test_weight_decay_acts_on_kernels_alone(params):
         np.testing.assert_allclose(update, wanted, rtol=1e-6)
     decayed, _ = first_update(params, neuron_learning_rate=0.1, neuron_weight_decay=0.5)
     np.testing.assert_allclose(decayed["['spike']['neuron']['theta']"], [-0.05, 0.1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("rule", optimizer.RULES)
+def test_potentials_scales_and_norms_of_compared_methods_do_not_decay(rule):
+    """IMP, TEBN and MPBN in one network: its kernels decay, and nothing else of its tree."""
+    model = models.build(
+        "resnet_small", neuron=neurons.plif(), num_classes=3, timesteps=2, stem=2, widths=(2,),
+        blocks=(1,), start="learned", norm="tebn", membrane_norm=True, firing=neurons.firing_of(),
+    )  # fmt: skip
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 4, 4, 1)))["params"]
+    params = jax.tree.map(lambda x: jnp.ones(x.shape), shapes)
+    decayed, _ = first_update(params, name=rule, learning_rate=0.1, weight_decay=0.5)
+    moved = {path for path, update in decayed.items() if update.any()}
+    assert moved == {path for path in decayed if path.endswith("['kernel']")}
+    spared = "".join(decayed.keys() - moved)
+    for name in ("v_0", "timestep_scale", "membrane_norm']['scale", "membrane_norm']['bias"):
+        assert f"['{name}']" in spared
 
 
 def test_the_schedule_warms_up_and_ends_at_zero():

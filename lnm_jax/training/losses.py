@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -224,8 +225,17 @@ def shortcuts(
     return (1 - share) * hard(logits) + share * sum(hard(x) for x in side) / len(side)
 
 
+def _in_order(sown):
+    """Leaves in the order of the blocks that sowed them, by the numbers in their names."""
+
+    def numbers(item):
+        return [int(digits) for digits in re.findall(r"\d+", "/".join(item[0]))]
+
+    return [leaf for _, leaf in sorted(flatten_dict(sown).items(), key=numbers)]
+
+
 def _side_logits(config, sown):
-    found = [leaf for _, leaf in sorted(flatten_dict(sown.get("side_logits", {})).items())]
+    found = _in_order(sown.get("side_logits", {}))
     if not found:
         raise ConfigError(f"config.loss.name {config.loss.name} needs config.model.side_heads")
     return found
@@ -246,8 +256,7 @@ def _im_loss(config) -> Loss:
     plain, fields = _cross_entropy(config), config.loss
 
     def training(logits, labels, sown, progress):
-        # In the order of the blocks: their names sort as they run, up to nine a stage.
-        blocks = [leaf for _, leaf in sorted(flatten_dict(sown.get("currents", {})).items())]
+        blocks = _in_order(sown.get("currents", {}))
         return im_loss(
             plain.value(logits, labels),
             blocks,
