@@ -23,7 +23,7 @@ import sys
 from lnm_jax import launch
 from lnm_jax.errors import ConfigError, Interrupted, ReportedError
 
-# Fields that make a run the one that it is; --set would make runs that differ one.
+# Fields that tell runs of a table apart: set for all of them, several rows would be one run.
 OWN = {
     "seed": "use --first-seed and --seeds",
     "data.seed": "use --first-seed and --seeds",
@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
         "--methods",
         default="",
         help="only rows with such a part in 'data network method';\n"
-        "several with commas and no space; LIF$ is the method of that name, not PLIF",
+        "several with commas and no space; LIF$ is the method of that name alone",
     )
     made.add_argument("--skip", default="", help="likewise: no such rows")
     made.add_argument("--epochs", type=int, help="of every run, in place of the scale's")
@@ -78,6 +78,11 @@ def listed(functions: dict) -> str:
     )
 
 
+def whole(path: str | None) -> str | None:
+    """The path from the root, since runs start in another folder; an address stays as it is."""
+    return path if not path or "://" in path else os.path.abspath(os.path.expanduser(path))
+
+
 def parts(text: str) -> tuple[str, ...]:
     """What --rows and --skip name; a comma before a space is one of a method's name."""
     return tuple(filter(None, re.split(r",(?! )", text)))
@@ -86,7 +91,7 @@ def parts(text: str) -> tuple[str, ...]:
 def fields(arguments) -> dict:
     """Fields of a configuration that every run gets.
 
-    Raises: ConfigError for a --set without a value, or of what makes a run another one's.
+    Raises: ConfigError for a --set without a value, or of a field in `OWN`.
     """
     found = {} if arguments.epochs is None else {"epochs": arguments.epochs}
     for text in arguments.set:
@@ -105,7 +110,7 @@ def fields(arguments) -> dict:
 def main(argv: list[str]) -> int:
     """Runs the command line; returns the exit status."""
     arguments = parser().parse_args(argv)
-    from reproduction import campaign, commands, writing
+    from reproduction import campaign, commands, comparison, writing
 
     tuning = arguments.tuning_seeds
     if tuning is None:  # the paper's scale is its published recipe
@@ -119,20 +124,31 @@ def main(argv: list[str]) -> int:
         if value < least:
             print(f"reproduce.py: --{option} must be at least {least}", file=sys.stderr)
             return 2
+    chosen_on = range(comparison.FIRST_TUNING_SEED, comparison.FIRST_TUNING_SEED + tuning)
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+    if set(seeds) & set(chosen_on):
+        print(
+            f"reproduce.py: seeds {seeds[0]} to {seeds[-1]}: values are chosen on those from "
+            f"{chosen_on[0]} on, and may not be judged on them",
+            file=sys.stderr,
+        )
+        return 2
     try:
         options = commands.Options(
             scale=arguments.scale,
-            seeds=range(arguments.first_seed, arguments.first_seed + arguments.seeds),
+            seeds=seeds,
             tuning_seeds=tuning,
-            directory=arguments.data_dir and os.path.abspath(arguments.data_dir),
+            directory=whole(arguments.data_dir),
             wanted=parts(arguments.rows),
             unwanted=parts(arguments.skip),
             fields=fields(arguments),
         )
         runs = campaign.Campaign(arguments.directory, jobs=arguments.jobs)
         made = commands.COMMANDS[arguments.command](runs, options)
-        if not made.rows:
-            raise ReportedError(f"no run ended: {'; '.join(runs.failed.values())}")
+        if runs.failed and not runs.finished:
+            reasons = "; ".join(dict.fromkeys(runs.failed.values()))
+            refused = runs.failed.keys() <= runs.refused
+            raise ConfigError(reasons) if refused else ReportedError(f"no run ended: {reasons}")
         line = shlex.join(["python", "reproduce.py", *argv])
         out = arguments.out or f"{arguments.directory}/{arguments.command}-{arguments.scale}"
         print("\n" + writing.markdown(made, line))

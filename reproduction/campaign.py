@@ -84,12 +84,14 @@ class Campaign:
     """Runs jobs, several at once where that is asked for.
 
     Attributes:
-      failed: last line of each run that ended with an error, by job.
+      failed: last line of each run that ended with an error, or why it was not begun, by job.
+      refused: the jobs that were not begun, since their configuration is not allowed.
+      finished: whether any run has a result.
     """
 
     def __init__(self, directory: str, *, jobs: int = 1, say=print):
         """Args: directory of all runs; jobs at once; say, called with a line of progress."""
-        self.directory, self.failed = directory, {}
+        self.directory, self.failed, self.refused, self.finished = directory, {}, set(), False
         self._jobs, self._say, self._stop = jobs, say, threading.Event()
         self._slots, self._children = list(range(jobs)), set()
         self._lock = threading.Lock()
@@ -97,11 +99,11 @@ class Campaign:
     def run(self, wanted: Iterable[Job]) -> dict[Job, Result]:
         """Results of all jobs that could be finished; see `failed` for the others.
 
-        Raises: Interrupted after a signal, when running jobs have saved; ConfigError.
+        Raises: Interrupted after a signal, when running jobs have saved; ConfigError for a field
+          that does not exist.
         """
         wanted = list(dict.fromkeys(wanted))
-        for job in wanted:
-            configuration.validate_fields(job.config(self.directory))
+        wanted = [job for job in wanted if self._allowed(job)]
         # Fields may be given that are the experiment's own: equal runs are one directory.
         same = {job: run_directory.path_of(job.config(self.directory)) for job in wanted}
         first = {same[job]: job for job in reversed(wanted)}
@@ -129,9 +131,21 @@ class Campaign:
                 if isinstance(error, KeyboardInterrupt):
                     raise Interrupted("stopped; the same command goes on") from None
                 raise
+        self.finished |= bool(results)
         ran = {job: first[same[job]] for job in wanted}
         self.failed |= {job: self.failed[ran[job]] for job in wanted if ran[job] in self.failed}
         return {job: results[ran[job]] for job in wanted if ran[job] in results}
+
+    def _allowed(self, job):
+        """Whether a run can have the configuration; it would end with the same line later."""
+        config = job.config(self.directory)
+        try:
+            configuration.validate_fields(config)
+        except ConfigError as error:
+            self.failed[job] = str(error)
+            self.refused.add(job)
+            return False
+        return True
 
     def result(self, job: Job) -> Result | None:
         """The job's result if its run is complete."""

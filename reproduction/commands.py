@@ -23,7 +23,7 @@ class Options(NamedTuple):
 
     Attributes:
       scale: name in `settings.SCALES`.
-      seeds: of the runs of each row.
+      seeds: numbers, those of the runs of each row.
       tuning_seeds: runs of each value that is tried.
       directory: of the data sets, or None.
       wanted: parts of "data network method$"; a row must have one. Empty for all.
@@ -71,6 +71,9 @@ def _outcomes(
         if not named:
             continue
         first = [] if those[0] in named else [those[0]]
+        for method in first + named:
+            if given := options.fields.keys() & method.fields.keys():
+                raise ConfigError(f"--set {min(given)}: it is what makes the row {method.name!r}")
         compared.append(
             comparison.compare(
                 runs,
@@ -88,10 +91,14 @@ def _outcomes(
 
 def asked_for(options: Options, setting: Setting, method: Arm) -> bool:
     """Whether the row is one that --rows names and --skip does not."""
-    text = f" {setting.data} {setting.network} {method.name}$".lower()
+    where, name = f" {setting.data} {setting.network} ".lower(), method.name.lower()
 
-    def named(part):  # LIF$ is not TC-LIF
-        return (f" {part}" if part.endswith("$") else part).lower() in text
+    def named(part):
+        part = part.lower()
+        if not part.endswith("$"):
+            return part in where + name
+        before = part.removesuffix(f"{name}$")  # TET$ is not LocalZO + TET
+        return before != part and where.endswith(" " + before)
 
     wanted = not options.wanted or any(map(named, options.wanted))
     return wanted and not any(map(named, options.unwanted))
@@ -123,50 +130,41 @@ def _accuracies(title: str, where: Callable, those: Sequence[Arm]) -> Callable:
 
     def command(runs: Campaign, options: Options) -> Made:
         compared = _outcomes(runs, options, where(options.scale, options.directory), those)
-        remarks = _chosen(compared, options) + _left_out(compared, options, those)
+        remarks = _remarks(compared, options, those)
         return Made(title, _rows(compared, options), remarks=remarks)
 
     command.__doc__ = f"{title}."
     return command
 
 
-def _chosen(compared, options) -> tuple[str, ...]:
-    """How fields were chosen, if any were."""
-    found = {}  # values that were tried: which methods
+def _remarks(compared, options, those) -> tuple[str, ...]:
+    """How fields were chosen, and which methods are no row of their own."""
+    tried, left = {}, []
     for outcomes in compared:
+        setting = outcomes[0].setting
+        where = f"{setting.data}, {setting.network}, T = {outcomes[0].timesteps}"
+        values = {}  # of a field: which methods had these tried
         for outcome in outcomes:
-            where = f"{outcome.setting.data}, {outcome.setting.network}"
-            tried = comparison.tried(outcome.setting, outcome.arm, options.fields)
+            found = comparison.tried(setting, outcome.arm, options.fields)
             for field in outcome.chosen:
-                values = f"{field} {', '.join(map(str, tried[field]))}"
-                found.setdefault((where, values), []).append(outcome.arm.name)
-    if not found:
-        return ()
-    everywhere = {f"{o[0].setting.data}, {o[0].setting.network}": len(o) for o in compared}
-    tried = [
-        f"{where}: {values}" + ("" if len(names) == everywhere[where] else f" ({'; '.join(names)})")
-        for (where, values), names in found.items()
-    ]
+                line = f"{where}: {field} {', '.join(map(str, found[field]))}"
+                values.setdefault(line, []).append(outcome.arm.name)
+        for line, names in values.items():
+            tried[line + ("" if len(names) == len(outcomes) else f" ({'; '.join(names)})")] = None
+        asked = [arm for arm in those if asked_for(options, setting, arm)]
+        same = comparison.same(setting, asked, options.fields, tuning_seeds=options.tuning_seeds)
+        left += [
+            f'{where}: "{name}" has the fields of the row "{row}", as nothing else is tried for it.'
+            for name, row in same.items()
+            if name != row
+        ]
+    if not tried:
+        return tuple(left)
     return (
         "Each method has those values of the tried fields that were best together on other seeds, "
         f"from {comparison.FIRST_TUNING_SEED}. Tried:\n\n- " + "\n- ".join(tried),
+        *left,
     )
-
-
-def _left_out(compared, options, those) -> tuple[str, ...]:
-    """Methods that are no row of their own since nothing was tried."""
-    lines = []
-    for outcomes in compared:
-        setting, there = outcomes[0].setting, {outcome.arm.name for outcome in outcomes}
-        left = [
-            arm.name for arm in those if arm.name not in there and asked_for(options, setting, arm)
-        ]
-        if left:
-            lines.append(
-                f"{setting.data}, {setting.network}: no row {' and '.join(map(repr, left))}, as "
-                "nothing was tried for it (--tuning-seeds)."
-            )
-    return tuple(lines)
 
 
 def _ablated(options: Options) -> list[Setting]:
@@ -181,8 +179,8 @@ def _ablated(options: Options) -> list[Setting]:
 
 def table_5(runs: Campaign, options: Options) -> Made:
     """Bounds of f's argument. The first row, which the others are compared with, is ours."""
-    clip = arms.BOUNDS[-1]
-    compared = _outcomes(runs, options, _ablated(options), (clip, *arms.BOUNDS[:-1]))
+    those = (arms.BOUNDS[-1], *arms.BOUNDS[:-1])
+    compared = _outcomes(runs, options, _ablated(options), those)
 
     def published(outcome):
         fields = outcome.arm.fields
@@ -190,12 +188,14 @@ def table_5(runs: Campaign, options: Options) -> Made:
         return f"{found} (CIFAR-100, ResNet-19, T = 4)"
 
     title = "Table 5: bounds of the argument of f"
-    return Made(title, _rows(compared, options, published), remarks=_chosen(compared, options))
+    remarks = _remarks(compared, options, those)
+    return Made(title, _rows(compared, options, published), remarks=remarks)
 
 
 def figure_1(runs: Campaign, options: Options) -> Made:
     """Accuracy over the degree, with LIF."""
-    compared = _outcomes(runs, options, _ablated(options), (arms.LIF, *arms.DEGREES))
+    those = (arms.LIF, *arms.DEGREES)
+    compared = _outcomes(runs, options, _ablated(options), those)
     from lnm_jax.analysis import drawing
 
     drawn = drawing.figure(3.0)
@@ -208,7 +208,7 @@ def figure_1(runs: Campaign, options: Options) -> Made:
         drawn,
         (
             f"The paper's values are in its picture alone ({paper.FIGURE_1.where}).",
-            *_chosen(compared, options),
+            *_remarks(compared, options, those),
         ),
     )
 
@@ -259,7 +259,7 @@ def overhead(runs: Campaign, options: Options) -> Made:
     found = [
         setting
         for setting in settings.images(options.scale, options.directory)
-        if asked_for(options, setting, arms.LNM)
+        if any(asked_for(options, setting, arm) for arm in (arms.LIF, arms.LNM))
     ]
     if not found:
         raise ConfigError(_nothing(options))
@@ -275,7 +275,7 @@ def overhead(runs: Campaign, options: Options) -> Made:
 
 def compare(runs: Campaign, options: Options) -> Made:
     """Every method of docs/comparators.md in the same harness."""
-    compared, left_out = [], ()
+    compared, remarks = [], ()
     for setting in methods.where(options):
         those = [
             methods.fitted(arm, setting, options.scale)
@@ -284,12 +284,12 @@ def compare(runs: Campaign, options: Options) -> Made:
         ]
         if any(asked_for(options, setting, arm) for arm in those):
             found = _outcomes(runs, options, [setting], those)
-            left_out += _left_out(found, options, those)
+            remarks += _remarks(found, options, those)
             compared += found
     if not compared:
         raise ConfigError(_nothing(options))
     rows = [row for outcomes in compared for row in methods.rows(outcomes, options)]
-    remarks = methods.remarks(compared) + _chosen(compared, options) + left_out
+    remarks = methods.remarks(compared) + remarks
     return Made("Methods under one recipe", rows, remarks=remarks)
 
 

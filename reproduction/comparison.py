@@ -25,7 +25,7 @@ class Outcome(NamedTuple):
       timesteps: T.
       chosen: fields that were chosen for it, and their values.
       results: by seed, of the runs that could be finished.
-      failed: last lines of those that could not.
+      failed: last lines of those that could not, those of values that were tried included.
     """
 
     setting: Setting
@@ -53,21 +53,26 @@ def tried(setting: Setting, arm: Arm, more: dict) -> dict[str, tuple]:
     return {field: values for field, values in (rates | arm.tries).items() if field not in more}
 
 
-def distinct(setting: Setting, arms: Sequence[Arm], more: dict, *, tuning_seeds: int) -> list[Arm]:
-    """The arms without those that are another one where nothing is tried: LIF at its best decay."""
-    found = {}
+def same(setting: Setting, arms: Sequence[Arm], more: dict, *, tuning_seeds: int) -> dict[str, str]:
+    """Each arm's name, and that of the first arm with the same fields and values to try.
+
+    LIF at its best decay is plain LIF where no decay is tried.
+    """
+    first = {}
     for arm in arms:
         tries = tried(setting, arm, more) if tuning_seeds else {}
-        found.setdefault(str((sorted(arm.fields.items(), key=str), tries)), arm)
-    return list(found.values())
+        key = job_of(setting, arm, {}, 0, more), str(tries)
+        first.setdefault(key, []).append(arm.name)
+    return {name: names[0] for names in first.values() for name in names}
 
 
 def choose(
     runs: Campaign, setting: Setting, arms: Sequence[Arm], seeds: Sequence[int], more: dict
-) -> dict[str, dict]:
-    """The fields under which each arm's mean accuracy of the last epoch was highest, by name.
+) -> tuple[dict[str, dict], dict[str, list[str]]]:
+    """The fields under which each arm's mean accuracy of the last epoch was highest.
 
     Every weight learning rate is tried with every value of what else the arm tries.
+    Returns: both by the arm's name, those fields, and what could not be tried and why.
     """
     candidates = {}
     for arm in arms:
@@ -83,8 +88,11 @@ def choose(
         for seed in seeds
     }
     results = runs.run(jobs.values())
-    for job in jobs.values():  # not to be chosen is all that failing costs a candidate
-        runs.failed.pop(job, None)
+    lost = {arm.name: [] for arm in arms}
+    for (name, place, _), job in jobs.items():  # a candidate that fails is no run that failed
+        if reason := runs.failed.pop(job, ""):
+            runs.refused.discard(job)
+            lost[name].append(f"not chosen from, {words(candidates[name][place])}: {reason}")
 
     def mean(name, place):
         if len(candidates[name]) < 2:
@@ -93,12 +101,18 @@ def choose(
         # A candidate that can't be trained with a seed is no candidate.
         return np.mean([result.accuracy if result else -np.inf for result in found])
 
-    return {
+    chosen = {
         arm.name: max(
             enumerate(candidates[arm.name]), key=lambda pair, n=arm.name: mean(n, pair[0])
         )[1]
         for arm in arms
     }
+    return chosen, lost
+
+
+def words(chosen: dict) -> str:
+    """Chosen fields as text."""
+    return ", ".join(f"{field.split('.')[-1]} {value}" for field, value in chosen.items())
 
 
 def compare(
@@ -110,14 +124,15 @@ def compare(
     tuning_seeds: int,
     more: dict,
 ) -> list[Outcome]:
-    """Chooses, then trains every arm with the seeds; an arm that is then another one is left out.
+    """Chooses, then trains every arm with the seeds, but for those that are `same`.
 
     Args:
       more: fields of every run, such as fewer epochs.
     """
-    arms = distinct(setting, arms, more, tuning_seeds=tuning_seeds)
+    names = set(same(setting, arms, more, tuning_seeds=tuning_seeds).values())
+    arms = [arm for arm in arms if arm.name in names]
     tuning = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + tuning_seeds)
-    chosen = choose(runs, setting, arms, tuning, more)
+    chosen, lost = choose(runs, setting, arms, tuning, more)
     jobs = {
         (arm.name, seed): job_of(setting, arm, chosen[arm.name], seed, more)
         for seed in seeds
@@ -134,7 +149,7 @@ def compare(
                 next(iter(mine.values())).config(runs.directory).timesteps,
                 chosen[arm.name],
                 {seed: results[job] for seed, job in mine.items() if job in results},
-                [runs.failed[job] for job in mine.values() if job in runs.failed],
+                lost[arm.name] + [runs.failed[job] for job in mine.values() if job in runs.failed],
             )
         )
     return outcomes
@@ -157,7 +172,7 @@ def rows(outcomes: Sequence[Outcome], scale: str, published) -> list[dict]:
             "data": outcome.setting.data,
             "network": outcome.setting.network,
             "method": outcome.arm.name,
-            "chosen": ", ".join(f"{k.split('.')[-1]} {v}" for k, v in outcome.chosen.items()),
+            "chosen": words(outcome.chosen),
             "seeds": len(done),
             "accuracy, %": statistics.spread(outcome.accuracies) if done else "failed",
             "best epoch, %": statistics.spread([r.best for r in done]) if done else "",

@@ -17,11 +17,16 @@ def markdown(made: Made, command: str) -> str:
 
     A column whose cells are all empty is left out.
     """
-    keys = [key for key in made.rows[0] if any(str(row[key]) for row in made.rows)]
+    keys = [key for key in _columns(made) if any(str(row.get(key, "")) for row in made.rows)]
     lines = [[*keys], ["---"] * len(keys)]
-    lines += [[str(row[key]).replace("|", "\\|") for key in keys] for row in made.rows]
+    lines += [[str(row.get(key, "")).replace("|", "\\|") for key in keys] for row in made.rows]
     table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return "\n\n".join([f"## {made.title}", table, *made.remarks, f"`{command}`"]) + "\n"
+
+
+def _columns(made):
+    """Of all rows, in the order in which they are met: settings may have other columns."""
+    return list(dict.fromkeys(key for row in made.rows for key in row))
 
 
 def write(made: Made, command: str, path: str) -> list[str]:
@@ -35,7 +40,7 @@ def write(made: Made, command: str, path: str) -> list[str]:
         with open(written[0], "w", encoding="utf-8") as file:
             file.write(markdown(made, command))
         with open(written[1], "w", encoding="utf-8", newline="") as file:
-            table = csv.DictWriter(file, list(made.rows[0]))
+            table = csv.DictWriter(file, _columns(made), restval="")
             table.writeheader()
             table.writerows(made.rows)
         if made.figure:

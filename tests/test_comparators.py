@@ -13,7 +13,7 @@ from lnm_jax import neurons
 from lnm_jax.neurons import fused, kernel, over_time, surrogate
 
 T, N = 6, 40
-SCOPES = dict(zip(GRADED, ("layer", "channel", "channel"), strict=True))  # of parameters
+SCOPES = {"ternary": "layer", "ternary-amplitude": "channel", "ts_lif": "channel"}  # parameters'
 WIDTH = 0.7  # of the sigmoid surrogate, whose slope is nowhere 0
 
 

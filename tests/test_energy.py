@@ -4,9 +4,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from catalogue import PARALLEL
 
+from lnm_jax import neurons
 from lnm_jax.analysis import energy
 from lnm_jax.analysis.recording import Input, Layer, Recording
+from lnm_jax.errors import ConfigError
 from lnm_jax.models import Count
 
 COUNTS = [
@@ -86,3 +89,9 @@ def test_lif_is_compared_at_equal_rates_and_differs_in_the_neurons_macs_alone(mo
 )
 def test_macs_of_an_update(fields, macs):
     assert energy.macs_per_update(SimpleNamespace(**(NEURON | fields))) == macs
+
+
+def test_every_neuron_with_a_step_has_its_count():
+    assert set(energy.MACS) == set(neurons.NEURONS) - set(PARALLEL)
+    with pytest.raises(ConfigError, match=r"neuron\.kind psn has no count"):
+        energy.macs_per_update(SimpleNamespace(**(NEURON | {"kind": "psn"})))

@@ -89,6 +89,8 @@ def test_spiking_layers_are_listed_in_the_order_they_run():
 def test_bad_input_is_named(images):
     with pytest.raises(ValueError, match=r"images \(B, H, W, C\) or frames.*got shape \(8, 8, 1\)"):
         tiny().init(jax.random.key(0), images[0])
+    with pytest.raises(ValueError, match=r"T = 2 timesteps for norm tebn, got shape \(3,"):
+        tiny(norm="tebn", timesteps=2).init(jax.random.key(0), jnp.zeros((3, 1, 8, 8, 1)))
     with pytest.raises(ValueError, match="model must be one of"):
         models.build("resnet_19000", neuron=neurons.lif(), num_classes=2, timesteps=1)
 

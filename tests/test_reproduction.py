@@ -76,7 +76,7 @@ def test_table_1_prints_published_beside_measured_and_repeats_nothing(runs, caps
         ("figure1", [*DIGITS, "--rows=degree 1"], True),
         ("figure2", DIGITS, True),
         ("overhead", DIGITS, False),
-        ("compare", [*DIGITS, "--rows=degree 3,TS$", "--skip=LTS$"], False),
+        ("compare", [*DIGITS, "--rows=LNM, degree 3,LTS$", "--skip=LTS$"], False),
         ("interval", [*QUICK, "--set=data.examples=100", "--set=model.widths=(4,)"], False),
         ("identify", [*QUICK, "--set=data.examples=50", "--rows=QIF"], False),
     ],
@@ -208,8 +208,75 @@ def test_rows_are_named_by_parts_and_whole_names():
 
     assert found("") == names
     assert found("LIF$,lif, best decay") == ["LIF", "LIF, best decay"]
-    assert found("LNM, degree 3,PSN$") == ["PSN", "masked PSN", "sliding PSN", "LNM, degree 3"]
+    assert found("LNM, degree 3,PSN$") == ["PSN", "LNM, degree 3"]
+    assert found("small ResNet TET$") == found("digits small resnet TET$") == ["TET"]
+    assert found("VGGSNN TET$") == []
+    assert found("TET", skip="TET$") == ["LocalZO + TET", "LNM + TET"]
     assert "LNM + TET" in found("small resnet", skip="LNM, degree 3")
+
+
+def test_a_table_says_what_was_tried_what_failed_and_what_is_no_row_of_its_own(tmp_path):
+    def accuracy(fields):
+        if fields.get("optimizer.learning_rate") == 0.1:
+            return None
+        return 80.0 + fields["seed"] % 1000 + fields.get("neuron.decay", 0.25)
+
+    def made(tuning_seeds, *those, **fields):
+        runs = Pretended(accuracy)
+        options = commands.Options("smoke", range(2), tuning_seeds, None, those, fields)
+        return runs, commands.COMMANDS["table1"](runs, options)
+
+    runs, table = made(1, "LIF")
+    best = {row["method"]: row for row in table.rows}["LIF, best decay"]
+    assert best["chosen"] == "learning_rate 0.02, decay 1.0"
+    assert best["by seed, %"] == "0: 81.00, 1: 82.00"
+    assert best["minus LIF"].startswith("+0.75")
+    assert best["minus LIF, best decay"] == ""
+    assert table.rows[0]["minus LIF, best decay"].startswith("-0.75")
+    where = "digits, small ResNet, T = 4"
+    assert f"\n- {where}: optimizer.learning_rate 0.02, 0.05, 0.1\n" in table.remarks[0]
+    assert f"{where}: neuron.decay 0.25, 0.5, 0.75, 0.9, 1.0 (LIF, best decay)" in table.remarks[0]
+    # A rate that cannot be trained costs a line of the note, and is no run that failed.
+    assert table.rows[0]["note"] == "not chosen from, learning_rate 0.1: exit 3: not finite"
+    assert not runs.failed
+
+    runs, table = made(0)
+    assert len(table.rows) == 4
+    wanted = f'{where}: "LIF, best decay" has the fields of the row "LIF", as nothing else is tried'
+    assert table.remarks[0].startswith(wanted)
+    with pytest.raises(ConfigError, match=r"--set neuron\.kind: it is what makes the row 'LIF'"):
+        made(0, **{"neuron.kind": "lnm"})
+
+
+def test_settings_with_other_rows_make_one_table(tmp_path):
+    """LIF at its best decay is asked for in one of them alone."""
+    runs = Pretended(lambda fields: 50.0)
+    unwanted = ("VGGSNN LIF, best decay$",)
+    options = commands.Options("smoke", range(2), 1, None, (), {}, unwanted)
+    made = commands.COMMANDS["table2"](runs, options)
+    assert "| minus LIF, best decay |" in writing.markdown(made, "c")
+    writing.write(made, "c", str(tmp_path / "t"))
+    rows = rows_of(tmp_path / "t.csv")
+    assert len(rows) == 9
+    assert {row["minus LIF, best decay"] for row in rows if "VGG" in row["network"]} == {""}
+
+
+@pytest.mark.parametrize(("scale", "tuned"), [("smoke", 1), ("small", 1), ("paper", 0)])
+def test_options_reach_the_command(scale, tuned, tmp_path, monkeypatch, capsys):
+    seen = []
+
+    def command(runs, options):
+        """Pretended."""
+        seen.append(options)
+        return commands.Made("Title", [{"a": 1}])
+
+    monkeypatch.setitem(commands.COMMANDS, "table1", command)
+    line = ["table1", f"--scale={scale}", f"--directory={tmp_path}", "--first-seed=5", "--seeds=2"]
+    assert reproduce.main([*line, "--data-dir=~/d"]) == 0
+    assert (list(seen[0].seeds), seen[0].tuning_seeds) == ([5, 6], tuned)
+    assert seen[0].directory == os.path.expanduser("~/d")
+    assert reproduce.main([*line, "--data-dir=gs://bucket/d", "--tuning-seeds=3"]) == 0
+    assert (seen[1].directory, seen[1].tuning_seeds) == ("gs://bucket/d", 3)
 
 
 def test_fields_that_say_what_the_experiment_says_make_one_run(tmp_path):
@@ -284,11 +351,20 @@ def test_a_run_that_fails_is_reported_with_its_last_line(tmp_path):
     assert "none" in runs.failed[bad]
 
 
-def test_a_value_that_no_run_can_have_is_known_before_any_run(tmp_path):
+def test_a_value_that_a_run_cannot_have_is_known_before_it_and_is_no_other_runs_matter(tmp_path):
+    ran = []
+
+    class Counting(campaign.Campaign):
+        def _one(self, job):
+            ran.append(job)
+            self.failed[job] = "exit 1: counted"
+
     good, bad = (campaign.job("digits", {"neuron.decay": decay}) for decay in (0.5, 2.0))
-    with pytest.raises(ConfigError, match=r"config.neuron.decay must be between 0 and 1, got 2.0"):
-        campaign.Campaign(str(tmp_path)).run([good, bad])
-    assert not list(tmp_path.iterdir())
+    runs = Counting(str(tmp_path), say=lambda line: None)
+    assert runs.run([bad, good]) == {}
+    assert ran == [good]
+    assert runs.refused == {bad}
+    assert runs.failed[bad] == "config.neuron.decay must be between 0 and 1, got 2.0"
 
 
 def test_stopping_saves_what_runs_and_the_same_command_goes_on(tmp_path):
@@ -316,6 +392,8 @@ def test_jobs_share_cores_and_cards(monkeypatch):
     assert found == ["0", "1", "0"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")  # the others are somebody else's
     assert [campaign.devices_of(slot, 2)["CUDA_VISIBLE_DEVICES"] for slot in (0, 1)] == ["2", "5"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # none is to be used
+    assert campaign.devices_of(0, 2) == {}
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setattr(campaign, "graphics_cards", lambda: 0)
     assert campaign.devices_of(1, 2) == {}
@@ -364,6 +442,7 @@ def test_a_table_leaves_empty_columns_out_and_keeps_all_in_csv(tmp_path):
         (["--set=data.directory=/data"], "--set data.directory: use --data-dir"),
         (["--set=neuron.decay=2.0"], "config.neuron.decay must be between 0 and 1, got 2.0"),
         (["--scale=paper"], "--scale=paper: the paper does not have this task, use small"),
+        (["--first-seed=999", "--seeds=2"], "seeds 999 to 1000: values are chosen on those from"),
         (["--tuning-seeds=-1"], "--tuning-seeds must be at least 0"),
         (["--set=epochs"], "--set epochs: must be FIELD=VALUE"),
         (["--set=neuron.kin=lif"], "config.neuron.kin: no such field"),

@@ -12,6 +12,7 @@ from lnm_jax.data import augment
 from lnm_jax.errors import ConfigError
 from lnm_jax.export import graph
 from lnm_jax.export.fold import fold_batch_norm
+from lnm_jax.layers import NORMS
 from lnm_jax.training import configuration, experiment, losses, parallel, steps
 from lnm_jax.training.loop import Run
 
@@ -55,7 +56,7 @@ class Network(NamedTuple):
 # Values that an export can express.
 KNOWN = {
     "spiking.start": ("reset",),
-    "model.norm": ("batch",),
+    "model.norm": tuple(name for name, norm in NORMS.items() if not norm.unfoldable),
     "loss.name": ("cross_entropy", "tet", "im_loss", "surrogate_module", "shortcuts_variant"),
 }
 

@@ -141,7 +141,8 @@ class Norm(NamedTuple):
     Attributes:
       after: (layer, x) -> x, (T*B, H, W, C); it may make parameters of the layer.
       timed: whether timesteps differ, so that static images pass the first layer T times.
-      unfoldable: why it cannot be a part of the convolution at inference; "" if it can.
+      unfoldable: why it cannot be a part of the convolution at inference; "" where BatchNorm's
+        own fold is all of it.
     """
 
     after: Callable

@@ -296,8 +296,5 @@ LOSSES = {
 
 
 def build(config) -> Loss:
-    """The loss that `config.loss` names.
-
-    Raises: ValueError for a field with a value that it does not take.
-    """
+    """The loss that `config.loss` names. Raises: ValueError for a value that it does not take."""
     return LOSSES[config.loss.name](config)
