@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -17,6 +17,7 @@ from reproduction import statistics
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from lnm_jax.data import Dataset
     from reproduction.campaign import Job
     from reproduction.comparison import Outcome
     from reproduction.settings import Setting
@@ -116,23 +117,48 @@ class Steps(NamedTuple):
     mebibytes: float
 
 
-def measure_steps(jobs: dict[str, Job], rounds: int = ROUNDS) -> dict[str, Steps]:
+class Programs(NamedTuple):
+    """Steps of a job, ready to run. They hold much memory on CPUs, where programs are large.
+
+    Attributes:
+      train, evaluate: functions of nothing that run a step.
+      mebibytes: temporary memory of a training step.
+      dataset: that they run on.
+    """
+
+    train: Callable
+    evaluate: Callable
+    mebibytes: float
+    dataset: Dataset
+
+
+def programs_of(job: Job, dataset: Dataset | None = None) -> Programs:
+    """The job's steps on the first batch of its data.
+
+    Args:
+      dataset: of a job with the same data, to load it once.
+    """
+    config = job.config("")
+    this = experiment.build(config, dataset)
+    batch = next(data.train_batches(this.dataset.train, 0, config.data.batch_size, 0, 1))
+    state = parallel.replicate(this.init())
+    compiled = this.train_step.lower(state, batch).compile()
+    tested = next(iter(data.eval_batches(this.dataset.test, config.data.eval_batch_size)))
+    variables = parallel.replicate(this.init()).variables
+    return Programs(
+        _repeated(this.train_step, state, batch),
+        functools.partial(this.eval_step, variables, tested),
+        compiled.memory_analysis().temp_size_in_bytes / 2**20,
+        this.dataset,
+    )
+
+
+def measure_steps(programs: dict[str, Programs], rounds: int = ROUNDS) -> dict[str, Steps]:
     """Costs of each job's steps, by name; programs run in turn."""
-    train, evaluate, memory, dataset = {}, {}, {}, None
-    for name, job in jobs.items():
-        config = job.config("")
-        this = experiment.build(config, dataset)
-        dataset = this.dataset
-        batch = next(data.train_batches(dataset.train, 0, config.data.batch_size, 0, 1))
-        state = parallel.replicate(this.init())
-        compiled = this.train_step.lower(state, batch).compile()
-        memory[name] = compiled.memory_analysis().temp_size_in_bytes / 2**20
-        train[name] = _repeated(this.train_step, state, batch)
-        tested = next(iter(data.eval_batches(dataset.test, config.data.eval_batch_size)))
-        variables = parallel.replicate(this.init()).variables
-        evaluate[name] = functools.partial(this.eval_step, variables, tested)
-    times = [timing.interleaved(programs, rounds) for programs in (train, evaluate)]
-    return {name: Steps(times[0][name], times[1][name], memory[name]) for name in jobs}
+    train = {name: own.train for name, own in programs.items()}
+    evaluate = {name: own.evaluate for name, own in programs.items()}
+    times = [timing.interleaved(these, rounds) for these in (train, evaluate)]
+    return {name: Steps(times[0][name], times[1][name], programs[name].mebibytes) for name in train}
 
 
 def overhead(setting: Setting, jobs: dict[str, Job], scale: str) -> dict:
@@ -140,7 +166,7 @@ def overhead(setting: Setting, jobs: dict[str, Job], scale: str) -> dict:
 
     Args: jobs, "LIF" and "LNM".
     """
-    costs = measure_steps(jobs)
+    costs = measure_steps({name: programs_of(job) for name, job in jobs.items()})
     lif, lnm = costs["LIF"], costs["LNM"]
     return {
         "data": setting.data,
