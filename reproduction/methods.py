@@ -96,7 +96,7 @@ def rows(outcomes: Sequence[Outcome], options: Options) -> list[dict]:
 def _ratios(outcomes, options):
     """Each method's step, evaluation and memory over the first one's, by name.
 
-    It runs in turn with the first one alone: all programs at once take tens of GiB on CPUs.
+    It runs in turn with the first one alone, and is forgotten: programs take a GiB each on CPUs.
     """
     found, base = {}, None
     for outcome in outcomes:
@@ -112,6 +112,7 @@ def _ratios(outcomes, options):
             f"{ours.mebibytes / theirs.mebibytes:.2f}",
         ]
         del own
+        jax.clear_caches()
         gc.collect()
     return found
 
