@@ -16,8 +16,8 @@ from lnm_jax.training import (
     configuration,
     experiment,
     loop,
-    losses,
     metrics,
+    objectives,
     optimizer,
     parallel,
     run_directory,
@@ -105,7 +105,9 @@ def test_cross_entropy_equals_its_definition():
     target = np.full((4, 5), 0.1 / 5)
     target[np.arange(4), labels] += 0.9
     np.testing.assert_allclose(
-        losses.cross_entropy(jnp.asarray(logits), labels, 0.1), -(target * log_p).sum(-1), rtol=1e-5
+        objectives.cross_entropy(jnp.asarray(logits), labels, 0.1),
+        -(target * log_p).sum(-1),
+        rtol=1e-5,
     )
 
 
