@@ -11,6 +11,8 @@ Runs are kept in --directory: one that is complete is not repeated, one that was
 docs/results.md has what was measured.
 """
 
+from __future__ import annotations
+
 import argparse
 import ast
 import inspect
@@ -19,9 +21,13 @@ import re
 import shlex
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 from lnm_jax import launch
 from lnm_jax.errors import ConfigError, Interrupted, ReportedError
+
+if TYPE_CHECKING:
+    from reproduction import commands
 
 # Fields that tell runs of a table apart: set for all of them, several rows would be one run.
 OWN = {
@@ -107,10 +113,12 @@ def fields(arguments) -> dict:
     return found
 
 
-def main(argv: list[str]) -> int:
-    """Runs the command line; returns the exit status."""
-    arguments = parser().parse_args(argv)
-    from reproduction import campaign, commands, comparison, writing
+def options_of(arguments) -> commands.Options:
+    """What the command line asks for.
+
+    Raises: ConfigError for a number or field that cannot be.
+    """
+    from reproduction import commands, comparison
 
     tuning = arguments.tuning_seeds
     if tuning is None:  # the paper's scale is its published recipe
@@ -122,27 +130,32 @@ def main(argv: list[str]) -> int:
         ("tuning-seeds", tuning, 0),
     ):
         if value < least:
-            print(f"reproduce.py: --{option} must be at least {least}", file=sys.stderr)
-            return 2
-    chosen_on = range(comparison.FIRST_TUNING_SEED, comparison.FIRST_TUNING_SEED + tuning)
+            raise ConfigError(f"--{option} must be at least {least}")
+    first = comparison.FIRST_TUNING_SEED
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
-    if set(seeds) & set(chosen_on):
-        print(
-            f"reproduce.py: seeds {seeds[0]} to {seeds[-1]}: values are chosen on those from "
-            f"{chosen_on[0]} on, and may not be judged on them",
-            file=sys.stderr,
+    if set(seeds) & set(range(first, first + tuning)):
+        raise ConfigError(
+            f"seeds {seeds[0]} to {seeds[-1]}: values are chosen on those from {first} on, and may "
+            "not be judged on them"
         )
-        return 2
+    return commands.Options(
+        scale=arguments.scale,
+        seeds=seeds,
+        tuning_seeds=tuning,
+        directory=whole(arguments.data_dir),
+        wanted=parts(arguments.rows),
+        unwanted=parts(arguments.skip),
+        fields=fields(arguments),
+    )
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command line; returns the exit status."""
+    arguments = parser().parse_args(argv)
+    from reproduction import campaign, commands, writing
+
     try:
-        options = commands.Options(
-            scale=arguments.scale,
-            seeds=seeds,
-            tuning_seeds=tuning,
-            directory=whole(arguments.data_dir),
-            wanted=parts(arguments.rows),
-            unwanted=parts(arguments.skip),
-            fields=fields(arguments),
-        )
+        options = options_of(arguments)
         runs = campaign.Campaign(arguments.directory, jobs=arguments.jobs)
         made = commands.COMMANDS[arguments.command](runs, options)
         if runs.failed and not runs.finished:

@@ -57,36 +57,39 @@ class Made(NamedTuple):
 
 
 def _outcomes(
-    runs: Campaign, options: Options, found: Sequence[Setting], those: Sequence[Arm]
+    runs: Campaign, options: Options, found: Sequence[tuple[Setting, Sequence[Arm]]]
 ) -> list[list[Outcome]]:
-    """The outcomes of each setting; the first method is always there, to be compared with.
+    """The outcomes of each setting's methods, of which the first is there to be compared with.
 
-    Raises: ConfigError if no row is one that is asked for.
+    Raises: ConfigError if no row is one that is asked for, or --set has a field that makes a row.
     """
-    compared = []
-    for setting in found:
-        if options.scale == "paper":
-            setting = setting._replace(rates=())  # the published recipe
+    asked = []
+    for setting, those in found:
         named = [method for method in those if asked_for(options, setting, method)]
-        if not named:
-            continue
-        first = [] if those[0] in named else [those[0]]
-        for method in first + named:
-            if given := options.fields.keys() & method.fields.keys():
-                raise ConfigError(f"--set {min(given)}: it is what makes the row {method.name!r}")
-        compared.append(
-            comparison.compare(
-                runs,
-                setting,
-                first + named,
-                seeds=options.seeds,
-                tuning_seeds=options.tuning_seeds,
-                more=options.fields,
-            )
-        )
-    if not compared:
+        if named:
+            asked.append((setting, named if those[0] in named else [those[0], *named]))
+    if not asked:
         raise ConfigError(_nothing(options))
-    return compared
+    for method in (method for _, those in asked for method in those):
+        if given := options.fields.keys() & method.fields.keys():
+            raise ConfigError(f"--set {min(given)}: it is what makes the row {method.name!r}")
+    return [
+        comparison.compare(
+            runs,
+            # At the paper's scale rates are the published ones.
+            setting._replace(rates=()) if options.scale == "paper" else setting,
+            those,
+            seeds=options.seeds,
+            tuning_seeds=options.tuning_seeds,
+            more=options.fields,
+        )
+        for setting, those in asked
+    ]
+
+
+def _each(found: Sequence[Setting], *those: Arm) -> list[tuple[Setting, Sequence[Arm]]]:
+    """Every setting with the same methods."""
+    return [(setting, those) for setting in found]
 
 
 def asked_for(options: Options, setting: Setting, method: Arm) -> bool:
@@ -129,15 +132,15 @@ def _accuracies(title: str, where: Callable, those: Sequence[Arm]) -> Callable:
     """The command of a table of accuracies, whose help is the title."""
 
     def command(runs: Campaign, options: Options) -> Made:
-        compared = _outcomes(runs, options, where(options.scale, options.directory), those)
-        remarks = _remarks(compared, options, those)
-        return Made(title, _rows(compared, options), remarks=remarks)
+        found = where(options.scale, options.directory)
+        compared = _outcomes(runs, options, _each(found, *those))
+        return Made(title, _rows(compared, options), remarks=_remarks(compared, options))
 
     command.__doc__ = f"{title}."
     return command
 
 
-def _remarks(compared, options, those) -> tuple[str, ...]:
+def _remarks(compared, options) -> tuple[str, ...]:
     """How fields were chosen, and which methods are no row of their own."""
     tried, left = {}, []
     for outcomes in compared:
@@ -149,15 +152,13 @@ def _remarks(compared, options, those) -> tuple[str, ...]:
             for field in outcome.chosen:
                 line = f"{where}: {field} {', '.join(map(str, found[field]))}"
                 values.setdefault(line, []).append(outcome.arm.name)
+            left += [
+                f'{where}: "{name}" has the fields of the row "{outcome.arm.name}", '
+                "as nothing else is tried for it."
+                for name in outcome.others
+            ]
         for line, names in values.items():
             tried[line + ("" if len(names) == len(outcomes) else f" ({'; '.join(names)})")] = None
-        asked = [arm for arm in those if asked_for(options, setting, arm)]
-        same = comparison.same(setting, asked, options.fields, tuning_seeds=options.tuning_seeds)
-        left += [
-            f'{where}: "{name}" has the fields of the row "{row}", as nothing else is tried for it.'
-            for name, row in same.items()
-            if name != row
-        ]
     if not tried:
         return tuple(left)
     return (
@@ -179,8 +180,8 @@ def _ablated(options: Options) -> list[Setting]:
 
 def table_5(runs: Campaign, options: Options) -> Made:
     """Bounds of f's argument. The first row, which the others are compared with, is ours."""
-    those = (arms.BOUNDS[-1], *arms.BOUNDS[:-1])
-    compared = _outcomes(runs, options, _ablated(options), those)
+    *others, clip = arms.BOUNDS
+    compared = _outcomes(runs, options, _each(_ablated(options), clip, *others))
 
     def published(outcome):
         fields = outcome.arm.fields
@@ -188,14 +189,13 @@ def table_5(runs: Campaign, options: Options) -> Made:
         return f"{found} (CIFAR-100, ResNet-19, T = 4)"
 
     title = "Table 5: bounds of the argument of f"
-    remarks = _remarks(compared, options, those)
+    remarks = _remarks(compared, options)
     return Made(title, _rows(compared, options, published), remarks=remarks)
 
 
 def figure_1(runs: Campaign, options: Options) -> Made:
     """Accuracy over the degree, with LIF."""
-    those = (arms.LIF, *arms.DEGREES)
-    compared = _outcomes(runs, options, _ablated(options), those)
+    compared = _outcomes(runs, options, _each(_ablated(options), arms.LIF, *arms.DEGREES))
     from lnm_jax.analysis import drawing
 
     drawn = drawing.figure(3.0)
@@ -208,7 +208,7 @@ def figure_1(runs: Campaign, options: Options) -> Made:
         drawn,
         (
             f"The paper's values are in its picture alone ({paper.FIGURE_1.where}).",
-            *_remarks(compared, options, those),
+            *_remarks(compared, options),
         ),
     )
 
@@ -239,14 +239,15 @@ def table_3(runs: Campaign, options: Options) -> Made:
     """Energy by Eq. 17, from the rates of the trained runs."""
     found = settings.images(options.scale, options.directory)
     found += settings.events(options.scale, options.directory)[-1:]
-    compared = _outcomes(runs, options, found, (arms.LIF, arms.LNM))
+    compared = _outcomes(runs, options, _each(found, arms.LIF, arms.LNM))
     return Made("Table 3: energy of an inference", costs.energies(compared, options.scale))
 
 
 def figure_2(runs: Campaign, options: Options) -> Made:
     """Learned f of every layer and what it resembles, of LNM's first seed."""
     found = settings.images(options.scale, options.directory)[-1:]
-    compared = _outcomes(runs, options._replace(seeds=options.seeds[:1]), found, (arms.LNM,))
+    first = options._replace(seeds=options.seeds[:1])
+    compared = _outcomes(runs, first, _each(found, arms.LNM))
     rows, drawn = costs.learned(compared[0], options.scale)
     return Made("Figure 2: what the layers have learned", rows, drawn)
 
@@ -275,21 +276,20 @@ def overhead(runs: Campaign, options: Options) -> Made:
 
 def compare(runs: Campaign, options: Options) -> Made:
     """Every method of docs/comparators.md in the same harness."""
-    compared, remarks = [], ()
-    for setting in methods.where(options):
-        those = [
-            methods.fitted(arm, setting, options.scale)
-            for arm in arms.METHODS
-            if methods.fits(arm, setting)
-        ]
-        if any(asked_for(options, setting, arm) for arm in those):
-            found = _outcomes(runs, options, [setting], those)
-            remarks += _remarks(found, options, those)
-            compared += found
-    if not compared:
-        raise ConfigError(_nothing(options))
+    found = [
+        (
+            setting,
+            [
+                methods.fitted(arm, setting, options.scale)
+                for arm in arms.METHODS
+                if methods.fits(arm, setting)
+            ],
+        )
+        for setting in methods.where(options)
+    ]
+    compared = _outcomes(runs, options, found)
     rows = [row for outcomes in compared for row in methods.rows(outcomes, options)]
-    remarks = methods.remarks(compared) + remarks
+    remarks = methods.remarks(compared) + _remarks(compared, options)
     return Made("Methods under one recipe", rows, remarks=remarks)
 
 

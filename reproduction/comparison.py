@@ -26,6 +26,7 @@ class Outcome(NamedTuple):
       chosen: fields that were chosen for it, and their values.
       results: by seed, of the runs that could be finished.
       failed: last lines of those that could not, those of values that were tried included.
+      others: names of arms that have the same fields here, and so are no rows of their own.
     """
 
     setting: Setting
@@ -34,6 +35,7 @@ class Outcome(NamedTuple):
     chosen: dict
     results: dict[int, Result]
     failed: list[str]
+    others: list[str]
 
     @property
     def accuracies(self) -> list[float]:
@@ -53,17 +55,18 @@ def tried(setting: Setting, arm: Arm, more: dict) -> dict[str, tuple]:
     return {field: values for field, values in (rates | arm.tries).items() if field not in more}
 
 
-def same(setting: Setting, arms: Sequence[Arm], more: dict, *, tuning_seeds: int) -> dict[str, str]:
-    """Each arm's name, and that of the first arm with the same fields and values to try.
+def grouped(
+    setting: Setting, arms: Sequence[Arm], more: dict, *, tuning_seeds: int
+) -> list[list[Arm]]:
+    """The arms, those together that have the same fields and values to try.
 
     LIF at its best decay is plain LIF where no decay is tried.
     """
-    first = {}
+    found = {}
     for arm in arms:
         tries = tried(setting, arm, more) if tuning_seeds else {}
-        key = job_of(setting, arm, {}, 0, more), str(tries)
-        first.setdefault(key, []).append(arm.name)
-    return {name: names[0] for names in first.values() for name in names}
+        found.setdefault((job_of(setting, arm, {}, 0, more), str(tries)), []).append(arm)
+    return list(found.values())
 
 
 def choose(
@@ -124,13 +127,13 @@ def compare(
     tuning_seeds: int,
     more: dict,
 ) -> list[Outcome]:
-    """Chooses, then trains every arm with the seeds, but for those that are `same`.
+    """Chooses, then trains every arm with the seeds; of those that are `grouped`, the first.
 
     Args:
       more: fields of every run, such as fewer epochs.
     """
-    names = set(same(setting, arms, more, tuning_seeds=tuning_seeds).values())
-    arms = [arm for arm in arms if arm.name in names]
+    groups = grouped(setting, arms, more, tuning_seeds=tuning_seeds)
+    arms = [group[0] for group in groups]
     tuning = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + tuning_seeds)
     chosen, lost = choose(runs, setting, arms, tuning, more)
     jobs = {
@@ -140,7 +143,7 @@ def compare(
     }
     results = runs.run(jobs.values())
     outcomes = []
-    for arm in arms:
+    for arm, *others in groups:
         mine = {seed: jobs[arm.name, seed] for seed in seeds}
         outcomes.append(
             Outcome(
@@ -150,6 +153,7 @@ def compare(
                 chosen[arm.name],
                 {seed: results[job] for seed, job in mine.items() if job in results},
                 lost[arm.name] + [runs.failed[job] for job in mine.values() if job in runs.failed],
+                [other.name for other in others],
             )
         )
     return outcomes

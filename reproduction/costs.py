@@ -11,7 +11,7 @@ import jax
 from benchmarks import timing
 from lnm_jax import data, paper
 from lnm_jax.analysis import dynamics, energy, names, recording
-from lnm_jax.training import experiment, finished, parallel
+from lnm_jax.training import configuration, experiment, finished, parallel
 from reproduction import statistics
 
 if TYPE_CHECKING:
@@ -137,8 +137,10 @@ def programs_of(job: Job, dataset: Dataset | None = None) -> Programs:
 
     Args:
       dataset: of a job with the same data, to load it once.
+    Raises: ConfigError for a configuration that is not allowed.
     """
     config = job.config("")
+    configuration.validate(config)
     this = experiment.build(config, dataset)
     batch = next(data.train_batches(this.dataset.train, 0, config.data.batch_size, 0, 1))
     state = parallel.replicate(this.init())

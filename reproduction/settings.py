@@ -126,13 +126,13 @@ def events(scale: str, directory: str | None) -> list[Setting]:
 
 def interval(scale: str, directory: str | None) -> list[Setting]:
     """The time between two pulses."""
-    _ours(scale)
+    _refuse_paper(scale)
     return [INTERVAL.at({"epochs": 2, "data.examples": 600}) if scale == "smoke" else INTERVAL]
 
 
 def identify(scale: str, directory: str | None) -> list[Setting]:
     """Unknown neurons from their spikes; a LIF layer is the control."""
-    _ours(scale)
+    _refuse_paper(scale)
     epochs = 4 if scale == "smoke" else 200
     return [
         Setting(
@@ -148,7 +148,7 @@ def identify(scale: str, directory: str | None) -> list[Setting]:
     ]
 
 
-def _ours(scale):
+def _refuse_paper(scale):
     if scale == "paper":
         raise ConfigError("--scale=paper: the paper does not have this task, use small")
 

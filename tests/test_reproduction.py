@@ -146,6 +146,18 @@ class Pretended(campaign.Campaign):
         return found
 
 
+class Asked(campaign.Campaign):
+    """A campaign that notes the jobs that it would train."""
+
+    def __init__(self, directory):
+        super().__init__(str(directory), say=lambda line: None)
+        self.asked = []
+
+    def _one(self, job):
+        self.asked.append(job)
+        self.failed[job] = "exit 1: not run"
+
+
 def test_each_method_gets_its_own_best_rate_and_decay_together():
     """A rate that is best at one decay need not be best at another."""
     best = {("lif", 0.25): 0.1, ("lif", 1.0): 0.05, ("plif", 0.25): 0.02}
@@ -280,17 +292,10 @@ def test_options_reach_the_command(scale, tuned, tmp_path, monkeypatch, capsys):
 
 
 def test_fields_that_say_what_the_experiment_says_make_one_run(tmp_path):
-    ran = []
-
-    class Counting(campaign.Campaign):
-        def _one(self, job):
-            ran.append(job)
-            self.failed[job] = "exit 1: counted"
-
-    runs = Counting(str(tmp_path), say=lambda line: None)
+    runs = Asked(tmp_path)
     both = [campaign.job("digits", {"neuron.decay": 0.25}), campaign.job("digits", {})]
     assert runs.run(both) == {}
-    assert len(ran) == 1
+    assert len(runs.asked) == 1
     assert set(runs.failed) == set(both)
 
 
@@ -352,17 +357,10 @@ def test_a_run_that_fails_is_reported_with_its_last_line(tmp_path):
 
 
 def test_a_value_that_a_run_cannot_have_is_known_before_it_and_is_no_other_runs_matter(tmp_path):
-    ran = []
-
-    class Counting(campaign.Campaign):
-        def _one(self, job):
-            ran.append(job)
-            self.failed[job] = "exit 1: counted"
-
     good, bad = (campaign.job("digits", {"neuron.decay": decay}) for decay in (0.5, 2.0))
-    runs = Counting(str(tmp_path), say=lambda line: None)
+    runs = Asked(tmp_path)
     assert runs.run([bad, good]) == {}
-    assert ran == [good]
+    assert runs.asked == [good]
     assert runs.refused == {bad}
     assert runs.failed[bad] == "config.neuron.decay must be between 0 and 1, got 2.0"
 
@@ -431,6 +429,23 @@ def test_a_table_leaves_empty_columns_out_and_keeps_all_in_csv(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be written"):
         writing.write(made, "c", str(tmp_path / "file" / "t"))
+
+
+def test_a_value_that_overhead_cannot_have_is_one_line(tmp_path, capsys):
+    """It trains nothing, and so has no run that would be refused."""
+    line = ["overhead", f"--directory={tmp_path}", "--set=neuron.decay=2.0"]
+    assert reproduce.main(line) == 2
+    assert "config.neuron.decay must be between 0 and 1, got 2.0" in capsys.readouterr().err
+
+
+def test_a_field_that_makes_a_row_of_the_last_table_ends_compare_at_once(tmp_path):
+    """PSNs have an order of their own between two pulses, which is compared last."""
+    runs = Asked(tmp_path)
+    fields = {"neuron.order": 3}
+    options = commands.Options("small", range(1), 0, None, ("masked PSN$",), fields)
+    with pytest.raises(ConfigError, match=r"--set neuron\.order: it is what makes the row 'masked"):
+        commands.COMMANDS["compare"](runs, options)
+    assert not runs.asked
 
 
 @pytest.mark.parametrize(
