@@ -77,7 +77,8 @@ def get_config() -> ConfigDict:
     config.model.blocks = config_dict.placeholder(tuple)  # blocks of each stage
     # average, max; resnets: over space before the head, vggsnn: between its groups
     config.model.pooling = config_dict.placeholder(str)
-    config.model.shortcut = config_dict.placeholder(str)  # resnets: projection, padding
+    # resnets: projection, padding; membrane: shortcuts of currents, spikes before convolutions
+    config.model.shortcut = config_dict.placeholder(str)
     config.model.side_heads = config_dict.placeholder(tuple)  # resnets: blocks with one, from 1
     config.model.side_features = config_dict.placeholder(int)  # resnets: channels of side heads
     config.model.head = config_dict.placeholder(int)  # spiking dense layer, 0 for none
@@ -132,15 +133,20 @@ def get_config() -> ConfigDict:
     config.data.cutout = 0  # side of a square set to the mean, pixels
 
     config.optimizer = ConfigDict()
-    config.optimizer.name = "sgd"  # sgd, adam, adamw
-    config.optimizer.learning_rate = 0.1  # of weights, BatchNorm and biases; decays as cosine
+    # sgd, adam, adamw; muon: orthogonal updates of kernels, SGD for all else
+    config.optimizer.name = "sgd"
+    config.optimizer.learning_rate = 0.1  # of weights, BatchNorm and biases; muon: of kernels
+    config.optimizer.sgd_learning_rate = 0.05  # muon: of BatchNorm, biases and classifier
     config.optimizer.neuron_learning_rate = 0.01  # of neuron parameters; the same schedule
-    config.optimizer.momentum = 0.9  # sgd
-    config.optimizer.nesterov = False  # sgd
+    config.optimizer.decay = "cosine"  # of the rates, to 0: cosine, linear
+    config.optimizer.momentum = 0.9  # sgd, muon
+    config.optimizer.nesterov = False  # sgd, muon
+    config.optimizer.newton_schulz = 5  # muon: iterations; 0: normalised, not orthogonal updates
+    config.optimizer.fixed_norm = True  # muon: hold kernels at a norm, in place of weight decay
     config.optimizer.weight_decay = 5e-4  # on kernels only
     config.optimizer.neuron_weight_decay = 0.0  # on neuron parameters
     config.optimizer.clip_norm = 0.0  # largest norm of the whole gradient; 0: any
-    config.optimizer.warmup_epochs = 0.0  # linear increase from 0 before the cosine
+    config.optimizer.warmup_epochs = 0.0  # linear increase from 0 before the decay
 
     config.checkpoint = ConfigDict()
     config.checkpoint.every_epochs = 1  # epochs between checkpoints; the last is always saved

@@ -57,6 +57,36 @@ DSPIKE = {"neuron.surrogate": "dspike"}
 # A sample of the first layer's weights, two forward passes each: all of them, as published, would
 # cost a narrow network's epoch about as much again, or more.
 SEARCH = {"adaptation.temperature": True, "adaptation.weights": 64}
+SGD = {"optimizer.name": "sgd", "optimizer.learning_rate": 0.1, "optimizer.nesterov": False}
+SPIKE_SHORTCUTS = {"model.shortcut": "projection"}
+RECTANGLE = {"neuron.surrogate": "rectangle"}
+HEAD = {"model.head": 256}
+COSINE = {"optimizer.decay": "cosine"}
+NO_TDBN = {"model.tdbn": 0.0}
+PAPER_NETWORK = SPIKE_SHORTCUTS | RECTANGLE | HEAD
+PAPER = PAPER_NETWORK | NO_TDBN | COSINE | SGD
+# The fast recipe (configs/cifar10_fast.py), then with one ingredient taken away or another neuron.
+INGREDIENTS = (
+    LIF,
+    LNM,
+    _with(LIF, "SGD", SGD)._replace(tries={"optimizer.learning_rate": (0.1, 0.3)}),
+    _with(LIF, "normalised steps, not orthogonal", {"optimizer.newton_schulz": 0}),
+    _with(LIF, "Muon without fixed norms", {"optimizer.fixed_norm": False}),
+    _with(LIF, "BatchNorm's scales from 1", NO_TDBN),
+    _with(LIF, "spike shortcuts", SPIKE_SHORTCUTS),
+    _with(LIF, "rectangle", RECTANGLE),
+    _with(LIF, "spiking head", HEAD),
+    _with(LIF, "cosine decay", COSINE),
+    _with(LIF, "no label smoothing", {"label_smoothing": 0.0}),
+    _with(LIF, "crop", {"data.crop_padding": 1}),
+    _with(LIF, "T = 1", {"timesteps": 1}),
+    _with(LIF, "the paper's network, with Muon and tdBN", PAPER_NETWORK),
+    _with(
+        LIF, "the paper's network and recipe", PAPER_NETWORK | SGD | COSINE | {"model.tdbn": 0.0}
+    ),
+    BEST_LIF,
+    _with(LIF, "T = 4", {"timesteps": 4}),
+)
 # Every method of docs/comparators.md, on the same LIF where it is no neuron itself.
 METHODS = (
     LIF,

@@ -298,6 +298,7 @@ TITLES = {
     "table2": "Table 2: event recordings",
     "interval": "Time between two pulses",
     "identify": "Unknown neurons from their spikes",
+    "recipe": "The fast recipe, and with each ingredient taken away",
 }
 COMMANDS = {
     "table1": _accuracies(TITLES["table1"], settings.images, arms.FIVE),
@@ -310,4 +311,5 @@ COMMANDS = {
     "compare": compare,
     "interval": _accuracies(TITLES["interval"], settings.interval, arms.FIVE),
     "identify": _accuracies(TITLES["identify"], settings.identify, arms.FIVE),
+    "recipe": _accuracies(TITLES["recipe"], settings.fast, arms.INGREDIENTS),
 }

@@ -89,6 +89,17 @@ def images(scale: str, directory: str | None) -> list[Setting]:
     return [*cifar, imagenet.at({"data.directory": directory})]
 
 
+def fast(scale: str, directory: str | None) -> list[Setting]:
+    """The fast recipe."""
+    if scale == "smoke":
+        return [DIGITS.at({"epochs": 2})._replace(rates=(), stands_for=None)]
+    found = _cifar10(directory)._replace(experiment="cifar10_fast", stands_for=None)
+    if scale == "small":
+        small = {**NARROW, "data.image_size": 16, "data.crop_padding": 0, "epochs": 1}
+        found = found.at(small)._replace(network="ResNet-19, width 16, 16x16 pixels")
+    return [found]
+
+
 def cifar100(directory: str | None) -> Setting:
     """CIFAR-100 at T = 4, as Table 5 and Figure 1 have it."""
     fields = {"data.directory": directory, "timesteps": 4}

@@ -12,7 +12,7 @@ import pytest
 from conftest import TINY
 
 from configs import digits
-from lnm_jax import neurons
+from lnm_jax import data, neurons
 from lnm_jax.analysis import __main__ as command
 from lnm_jax.analysis import (
     curves,
@@ -99,7 +99,7 @@ def test_loading_gives_the_finished_run_and_leaves_it_as_it_is(folder):
 def test_the_recording_counts_what_a_plain_pass_counts(run, recorded):
     # The layer's currents again, by the network itself, on the same examples in one batch.
     this, path = run.experiment, "stem_spike"
-    split = runs.spread(this.dataset.test, EXAMPLES)
+    split = data.subset(this.dataset.test, EXAMPLES)
     images = (split.images - this.dataset.mean) / this.dataset.std
     _, seen = this.model.apply(
         run.state.variables, images, capture_intermediates=lambda m, _: m.name in ("stem",),
@@ -127,10 +127,10 @@ def test_the_recording_counts_what_a_plain_pass_counts(run, recorded):
 
 def test_examples_are_spread_over_the_split(run):
     test = run.experiment.dataset.test
-    some = runs.spread(test, 36)
+    some = data.subset(test, 36)
     np.testing.assert_array_equal(some.labels, test.labels[::10])
-    assert runs.spread(test, 0) is test
-    assert runs.spread(test, 10**6) is test
+    assert data.subset(test, 0) is test
+    assert data.subset(test, 10**6) is test
 
 
 def test_lower_degrees_keep_the_network_where_f_is_of_lower_degree(run, recorded):

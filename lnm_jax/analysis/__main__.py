@@ -6,6 +6,10 @@ python -m lnm_jax.analysis report runs/<name> [more runs] [--output DIR] [--exam
     run's directory). Test examples seen: N, 1000 by default, 0 for all. POINTS of accuracy are
     what a lower degree may cost.
 
+python -m lnm_jax.analysis health runs/<name> [--examples N]
+    why a network does not learn: rate, dead and saturated neurons and the surrogate's window of
+    every spiking layer, norm, gradient and update of every kernel, a sentence for each illness.
+
 python -m lnm_jax.analysis names [--count N]
     the confusion table of the rule that names neurons, on synthetic neurons with noise.
 """
@@ -38,6 +42,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     report.add_argument("--output", help="folder for the report")
     report.add_argument("--examples", type=int, default=1000, help="of the test set; 0 for all")
     report.add_argument("--loss", type=float, default=0.5, help="percentage points")
+    health = commands.add_parser("health", help="why a network does not learn")
+    health.add_argument("run", help="run directory")
+    health.add_argument("--examples", type=int, default=1000, help="of the test set; 0 for all")
     names = commands.add_parser("names", help="confusion table of the names")
     names.add_argument("--count", type=int, default=50, help="neurons a family")
     return parser.parse_args(arguments)
@@ -54,6 +61,15 @@ def main(arguments: list[str]) -> int:
                 given.runs, output=given.output, examples=given.examples, loss=given.loss
             )
             print(path)
+            return 0
+        if given.command == "health":
+            from lnm_jax.training import finished, health
+
+            if given.examples < 0:
+                raise ConfigError(f"--examples must be 0 (all) or more, got {given.examples}")
+            run = finished.load(given.run)
+            found = health.measure(run.experiment, run.state, examples=given.examples)
+            print(health.summary(found, health.illnesses(run.experiment.config, found)))
             return 0
         from lnm_jax.analysis import synthetic
 

@@ -160,7 +160,7 @@ def record(run: Run, *, examples: int = 0) -> Recording:
             f"{run.directory}: ternary neurons spike under inhibition too, by which this analysis "
             "silences a neuron to see its potential"
         )
-    split = runs.spread(this.dataset.test, examples)
+    split = data.subset(this.dataset.test, examples)
     size = min(this.config.data.eval_batch_size, len(split.labels))
     batches = -(-len(split.labels) // size)
     edges = _edges(this.config.neuron)
@@ -208,7 +208,7 @@ def accuracy_of(run: Run, *, examples: int = 0) -> Callable[[Any], float]:
     It is compiled once for all parameters of the same shapes.
     """
     this = run.experiment
-    split = runs.spread(this.dataset.test, examples)
+    split = data.subset(this.dataset.test, examples)
     size = min(this.config.data.eval_batch_size, len(split.labels))
     variables = jax.device_get(run.state.variables)
     (model, loss), prepare = measuring.scored(this), measuring.prepare(this)

@@ -1,15 +1,12 @@
-"""Several finished runs at once, their layers, and examples of their data."""
+"""Several finished runs at once, and their layers."""
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from lnm_jax import data, models
+from lnm_jax import models
 from lnm_jax.errors import ConfigError
 from lnm_jax.training import configuration, finished
 
@@ -59,24 +56,3 @@ def check_same_architecture(runs: Sequence[Run]) -> None:
             f"{other.directory} and {first.directory} are of different architectures "
             f"({'; '.join(found) or 'their data differ'}); report on each alone"
         )
-
-
-def spread(split: data.Split | data.Stream, count: int) -> data.Split | data.Stream:
-    """`count` examples of a split, evenly spaced, so that sorted classes all come in.
-
-    Args:
-      count: how many; 0, or as many as there are, is all of them.
-    """
-    total = len(split.labels)
-    if not 0 < count < total:
-        return split
-    chosen = np.arange(count) * total // count
-    if isinstance(split, data.Stream):
-        read = functools.partial(_read_chosen, split.read, chosen)
-        return split._replace(read=read, labels=split.labels[chosen])
-    return split._replace(images=split.images[chosen], labels=split.labels[chosen])
-
-
-def _read_chosen(read, chosen, index, generator):
-    """At the module's level, so that worker processes can unpickle it."""
-    return read(int(chosen[index]), generator)

@@ -9,6 +9,7 @@ import numpy as np
 
 from lnm_jax.analysis import activity, drawing, firing, page, sections_costs, sections_learned
 from lnm_jax.analysis.curves import Group
+from lnm_jax.training import health
 from lnm_jax.training.shares import SATURATED
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def of_run(run: Run, recorded: Recording, examples: int, loss: float) -> list[pa
         sections_learned.names_of(run, recorded),
         _firing(run, recorded),
         _activity(run, recorded),
+        _health(run, examples),
         sections_costs.energy_of(run, recorded),
         sections_costs.degrees_of(run, recorded, examples, loss),
     ]
@@ -92,6 +94,25 @@ def _firing(run, recorded):
     }  # fmt: skip
     pictures = {"f_i_curves": drawing.png(drawn), "traces": drawing.png(over_time)}
     return page.Section("Firing", "", pictures, captions, {"f_i_curves": rows, "traces": steps})
+
+
+def _health(run, examples):
+    found = health.measure(run.experiment, run.state, examples=examples)
+    sentences = health.illnesses(run.experiment.config, found)
+    layers = [{"path": path} | layer._asdict() for path, layer in found.layers.items()]
+    kernels = [{"path": path} | kernel._asdict() for path, kernel in found.kernels.items()]
+    before = "".join(map(page.paragraph, sentences or ["Nothing is clearly ill."]))
+    after = page.table(
+        layers,
+        "Spiking layers on test examples: spikes per neuron and timestep, and shares of neurons "
+        "that never spiked and nearly always did, and of potentials inside the surrogate's window",
+    ) + page.table(
+        kernels,
+        "Kernels: norm, over that at the start (or that Muon holds), gradient of one training "
+        "batch, and size of a step at the highest learning rate over the kernel's",
+    )
+    tables = {"health_layers": layers, "health_kernels": kernels}
+    return page.Section("Health", before, {}, {}, tables, after)
 
 
 def _activity(run, recorded):

@@ -19,7 +19,7 @@ from lnm_jax.data import (
     streaming,
 )
 from lnm_jax.data.batches import steps_until
-from lnm_jax.data.dataset import Dataset, Split, Stream
+from lnm_jax.data.dataset import Dataset, Split, Stream, subset
 from lnm_jax.data.identify import TEACHERS
 from lnm_jax.errors import ConfigError
 
@@ -83,5 +83,6 @@ __all__ = [
     "eval_batches",
     "load",
     "steps_until",
+    "subset",
     "train_batches",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -59,3 +60,24 @@ class Dataset(NamedTuple):
     mean: np.ndarray
     std: np.ndarray
     split: str
+
+
+def subset(split: Split | Stream, count: int) -> Split | Stream:
+    """`count` examples of a split, evenly spaced, so that sorted classes all come in.
+
+    Args:
+      count: how many; 0, or as many as there are, is all of them.
+    """
+    total = len(split.labels)
+    if not 0 < count < total:
+        return split
+    chosen = np.arange(count) * total // count
+    if isinstance(split, Stream):
+        read = functools.partial(_read_chosen, split.read, chosen)
+        return split._replace(read=read, labels=split.labels[chosen])
+    return split._replace(images=split.images[chosen], labels=split.labels[chosen])
+
+
+def _read_chosen(read, chosen, index, generator):
+    """At the module's level, so that worker processes can unpickle it."""
+    return read(int(chosen[index]), generator)

@@ -58,14 +58,19 @@ class Spiking(nn.Module):
     ) -> Float[Array, "T *B C"]:
         """Spikes for currents.
 
-        Sows "rates", mean spikes per neuron and timestep, (B,); and "spikes", the spikes of each
-        neuron over time, (B, ..., C) float32. A jitted step that asks for neither pays nothing.
+        Sows "rates", mean spikes per neuron and timestep, (B,); "spikes", the spikes of each
+        neuron over time, (B, ..., C) float32; and "window", the share of potentials inside the
+        surrogate's window, (B,), see `neurons.surrogate_window`. A jitted step that asks for none
+        pays nothing.
         """
         neuron, params, currents = prepared(self, currents)
         if self.window:
             params = {**params, "width": self._width(neuron, params, currents, train)}
         spikes = neurons.run(neuron, params, currents, backend=self.backend)
         sow_activity(self, spikes)
+        if self.is_mutable_collection("window") and not isinstance(neuron, neurons.Parallel):
+            inside = neurons.surrogate_window(neuron, params, currents)
+            _sow_mean(self, "window", "share", inside)
         return spikes
 
     def _width(self, neuron, params, currents, train):
@@ -114,12 +119,16 @@ def prepared(layer: Spiking, currents: Float[Array, "T *B C"]):
     return neuron, params, currents
 
 
+def _sow_mean(layer, collection, name, values):
+    """Sows a mean of each example, so that padding can be masked; values are (T, B, ...)."""
+    each = values.mean((0, *range(2, values.ndim)), dtype=jnp.float32)
+    layer.sow(collection, name, each, reduce_fn=lambda _, new: new)
+
+
 def sow_activity(layer: Spiking, spikes: Float[Array, "T *B C"]) -> None:
     """Sows "rates" and "spikes" where they are asked for."""
     fired = spikes != 0  # a ternary spike may be -1
-    # A rate of each example, so that padding can be masked.
-    rates = fired.mean((0, *range(2, spikes.ndim)), dtype=jnp.float32)
-    layer.sow("rates", "rate", rates, reduce_fn=lambda _, new: new)
+    _sow_mean(layer, "rates", "rate", fired)
     if layer.is_mutable_collection("spikes"):
         counts = fired.sum(0, dtype=jnp.float32)
         layer.sow("spikes", "count", counts, reduce_fn=lambda _, new: new)

@@ -1,4 +1,4 @@
-"""Spiking ResNets of basic blocks (Zheng et al. 2021), for any `Neuron`."""
+"""Spiking ResNets of basic blocks (Zheng et al. 2021; Hu et al. 2021), for any `Neuron`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 # Between different shapes: a 1x1 convolution with BatchNorm, or every stride-th pixel with zeros
-# for the channels that are new (B and A of He et al. 2016).
-SHORTCUTS = ("projection", "padding")
+# for the channels that are new (B and A of He et al. 2016). "membrane" is of `MembraneBlock`.
+SHORTCUTS = ("projection", "padding", "membrane")
 
 
 class BasicBlock(nn.Module):
@@ -60,14 +60,42 @@ class BasicBlock(nn.Module):
         x = self.spiking(name="spike_1")(unfold_time(x, timesteps), train=train)
         x = summed(self.features, 3, 1, name="conv_2")(fold_time(x), train=train)
         x = x + shortcut
-        # For losses on what a block's neurons receive; a step that does not ask pays nothing.
-        if self.is_mutable_collection("currents"):
-            mean = x.mean(dtype=jnp.float32)
-            if train and self.axis_name is not None:
-                mean = jax.lax.pmean(mean, self.axis_name)
-            self.sow("currents", "mean", mean, reduce_fn=lambda _, new: new)
+        _sow_currents(self, x, train)
         x = unfold_time(x, timesteps)
         return self.spiking(name="spike_2")(x, train=train)
+
+
+class MembraneBlock(BasicBlock):
+    """spike-conv-BN-spike-conv-BN, add the shortcut: currents pass a block without a spike.
+
+    The membrane shortcut of MS-ResNet (Hu et al. 2021, arXiv:2112.08954). Between different
+    shapes it is a 1x1 convolution with BatchNorm of the block's first spikes, so that every
+    convolution but the stem's receives spikes; theirs convolves the currents.
+    """
+
+    @nn.compact
+    def __call__(self, currents: Float[Array, "T B H W C"], train: bool):
+        """Currents (T, B, H, W, C) to currents (T, B, H/stride, W/stride, features)."""
+        timesteps = currents.shape[0]
+        summed = functools.partial(self.conv_norm, gamma=self.summed_gamma)
+        x = fold_time(self.spiking(name="spike_1")(currents, train=train))
+        shortcut = fold_time(currents)
+        if self.stride != 1 or x.shape[-1] != self.features:
+            shortcut = summed(self.features, 1, self.stride, name="shortcut")(x, train=train)
+        x = self.conv_norm(self.features, 3, self.stride, name="conv_1")(x, train=train)
+        x = self.spiking(name="spike_2")(unfold_time(x, timesteps), train=train)
+        x = summed(self.features, 3, 1, name="conv_2")(fold_time(x), train=train) + shortcut
+        _sow_currents(self, x, train)
+        return unfold_time(x, timesteps)
+
+
+def _sow_currents(block: BasicBlock, x: Array, train: bool) -> None:
+    """For losses on what a block's neurons receive; a step that does not ask pays nothing."""
+    if block.is_mutable_collection("currents"):
+        mean = x.mean(dtype=jnp.float32)
+        if train and block.axis_name is not None:
+            mean = jax.lax.pmean(mean, block.axis_name)
+        block.sow("currents", "mean", mean, reduce_fn=lambda _, new: new)
 
 
 class SpikingResNet(SpikingNetwork):
@@ -79,7 +107,9 @@ class SpikingResNet(SpikingNetwork):
       blocks: basic blocks of each stage; every stage but the first starts with stride 2.
       stem_kernel, stem_stride: of the stem's convolution.
       stem_pool: 3x3 pooling with stride 2 of the stem's spikes: "max", "average" or "none".
-      shortcut: of blocks that change the shape, a name in `SHORTCUTS`.
+      shortcut: of blocks that change the shape, a name in `SHORTCUTS`. "membrane" puts spikes
+        before every convolution of a block in place of behind it: the stem's currents go to the
+        first block, and "last_spike" takes the last block's.
       pooling: over space before the head: "average" or "max".
       head: features of the spiking dense layer before the classifier, 0 for none.
       side_heads: numbers of blocks, from 1 through all stages, that have a `SideHead` in
@@ -106,7 +136,10 @@ class SpikingResNet(SpikingNetwork):
         """Logits averaged over time (Eq. 6); arguments and errors as in `SpikingNetwork`."""
         conv_norm, spiking = self.conv_norm(), self.spiking()
         stem = conv_norm(self.stem, self.stem_kernel, self.stem_stride, name="stem")
-        x = spiking(name="stem_spike")(self.first(stem, x, train), train=train)
+        membrane = self.shortcut == "membrane"
+        x = self.first(stem, x, train)
+        if not membrane:
+            x = spiking(name="stem_spike")(x, train=train)
         if self.stem_pool != "none":
             x = self.pool(x, self.stem_pool, size=3, stride=2)
 
@@ -117,7 +150,7 @@ class SpikingResNet(SpikingNetwork):
 
         for number, (width, count) in enumerate(zip(self.widths, self.blocks, strict=True), 1):
             stage = [
-                BasicBlock(
+                (MembraneBlock if membrane else BasicBlock)(
                     width,
                     2 if number > 1 and block == 1 else 1,
                     conv_norm,
@@ -133,6 +166,8 @@ class SpikingResNet(SpikingNetwork):
                 x = self.through([[block] for block in piece], run, x)
                 if side and (train or self.is_initializing()):
                     self._look(x, side, train)
+        if membrane:
+            x = spiking(name="last_spike")(x, train=train)
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         x = x.mean((2, 3)) if self.pooling == "average" else x.max((2, 3))
         if self.head:

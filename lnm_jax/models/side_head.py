@@ -64,7 +64,7 @@ class SideHead(nn.Module):
         x = _average(x, 2).reshape(len(x), -1)
         x = activate(nn.Dense(2 * self.features, dtype=self.dtype)(x))
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        return nn.Dense(self.num_classes)(x)
+        return nn.Dense(self.num_classes, name="classifier")(x)
 
 
 def _average(x, size):

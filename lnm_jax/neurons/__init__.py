@@ -19,6 +19,7 @@ from lnm_jax.neurons.dynamics import (
     gain_of,
     integrate,
     spike_changes,
+    surrogate_window,
 )
 from lnm_jax.neurons.factories import (
     NEURONS,
@@ -96,6 +97,7 @@ __all__ = [
     "run",
     "sliding_psn",
     "spike_changes",
+    "surrogate_window",
     "tc_lif",
     "ternary",
     "trace",

@@ -12,13 +12,15 @@ from lnm_jax.errors import NoDriftError
 from lnm_jax.neurons.backends import run
 from lnm_jax.neurons.checks import whole
 from lnm_jax.neurons.neuron import Neuron, Params, one_variable
+from lnm_jax.neurons.over_time import trace
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float
+    from jaxtyping import Array, Bool, Float
 
 
 # Beside a current of -LOW, the potential that a step starts from is below rounding.
 LOW = 2.0**30
+REST = 2.0**10  # a current that makes any neuron spike, or silences it
 INHIBITION = 128.0  # taken off a potential, so that it does not fire
 
 
@@ -179,6 +181,43 @@ def f_i_curve(
     currents = jnp.asarray(currents, jnp.float32)
     constant = jnp.broadcast_to(currents, (timesteps, *currents.shape))
     return run(neuron, params, constant, backend="scan").mean(0)
+
+
+def surrogate_window(
+    neuron: Neuron, params: Params, currents: Float[Array, "T ..."], *, least: float = 0.1
+) -> Bool[Array, "T ..."]:
+    """Where a gradient passes: the surrogate's derivative is at least `least` of its largest.
+
+    Of a rectangle that is its window. The derivative is that of the neuron's own step in its
+    current; its largest value is taken where a neuron at rest begins to spike.
+
+    Args:
+      neuron: the triple.
+      params: as made by `neuron.init`.
+      currents: (T, ...) input currents.
+    """
+    states, _ = trace(neuron, params, currents)
+    dtype = jax.tree.leaves(states)[0].dtype
+    start = neuron.reset(currents.shape[1:], dtype)
+    before = jax.tree.map(lambda s, rest: jnp.concatenate([s[None], rest[:-1]]), start, states)
+
+    def derivative(state, current):
+        spikes, pullback = jax.vjp(lambda i: neuron.step(params, state, i)[1], current)
+        return jnp.abs(pullback(jnp.ones_like(spikes))[0])
+
+    channels = currents.shape[-1:]
+    rest = neuron.reset(channels, dtype)
+
+    def halve(_, between):
+        low, high = between
+        middle = (low + high) / 2
+        spikes = neuron.step(params, rest, middle)[1] > 0
+        return jnp.where(spikes, low, middle), jnp.where(spikes, middle, high)
+
+    limits = jnp.full(channels, -REST, dtype), jnp.full(channels, REST, dtype)
+    largest = derivative(rest, jax.lax.fori_loop(0, 40, halve, limits)[1])
+    found = jax.vmap(derivative)(before, currents.astype(dtype))
+    return (found >= least * largest) & (largest > 0)
 
 
 def spike_changes(

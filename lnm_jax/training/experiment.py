@@ -28,7 +28,7 @@ class Experiment(NamedTuple):
       dataset: in memory.
       neuron: of every spiking layer.
       model: Flax module; its outputs are what it predicts.
-      learning_rate: of the weights, as a function of the step.
+      learning_rate: of the kernels, as a function of the step.
       loss: (params, state, batch) -> loss of a whole batch on one device, as `steps.make_loss`.
       init: () -> the state before the first step.
       train_step, eval_step: over whole batches and all devices; see `steps`.
@@ -97,6 +97,7 @@ def build(config, dataset: data.Dataset | None = None) -> Experiment:
         schedules,
         steps=last,
         warmup_steps=round(config.optimizer.warmup_epochs * images / config.data.batch_size),
+        decay=config.optimizer.decay,
     )
     rates = learning_rates(config.optimizer)
     init_key, step_key = jax.random.split(jax.random.key(config.seed))
@@ -136,7 +137,7 @@ def build(config, dataset: data.Dataset | None = None) -> Experiment:
         dataset=dataset,
         neuron=neuron,
         model=model,
-        learning_rate=make_schedules(rates)["weights"],
+        learning_rate=make_schedules(rates)["kernels" if "kernels" in rates else "weights"],
         loss=make_loss(trained.clone(axis_name=None), key=step_key),
         init=lambda: state.create(
             model, make_optimizer(config.optimizer, make_schedules(rates)), init_key, input_shape

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
 from contextlib import closing, nullcontext
@@ -17,6 +18,7 @@ from lnm_jax.training import (
     configuration,
     diagnose,
     experiment,
+    health,
     interrupt,
     metrics,
     parallel,
@@ -155,7 +157,7 @@ class Trainer:
         self.watch = Stopwatch(this.config.data.batch_size)
         self._directory, self._interrupts = directory, interrupts
         self._checkpoints, self._saved, self._saved_at = checkpoints, None, time.monotonic()
-        self._shown = {}
+        self._shown, self._warned = {}, False
 
     def train(self, state: TrainState) -> TrainState:
         """From the state to the last step; returns the final state."""
@@ -240,11 +242,23 @@ class Trainer:
         result = experiment.evaluate(self.experiment, state.variables)
         self._shown["test"] = f"{result['accuracy']:.2f}%"
         if writer:
+            self._warn(state, result, step)
             record = {"step": step, "split": "test", "epoch": epoch} | result
             writer.write(record | adaptation.read(state))
             if epoch % self.config.checkpoint.every_epochs == 0 or step == last:
                 self._save(writer, state, step, accuracy=result["accuracy"])
         self.watch.start(step)
+
+    def _warn(self, state, result, step):
+        """Says once what is clearly ill, as far as an evaluation shows it."""
+        seen = health.Health(health.layers_of(result), health.norms_of(state.params))
+        found = [] if self._warned else health.illnesses(self.config, seen)
+        if found:
+            self._warned = True
+            logging.warning(
+                "%s: after step %d: %s (python -m lnm_jax.analysis health %s has more)",
+                self._directory, step, found[0], self._directory,
+            )  # fmt: skip
 
     def _save_if_due(self, writer, state, step, last):
         """Saves between epochs as the fields say, and ends the run if it was asked to."""

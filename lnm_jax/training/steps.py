@@ -41,7 +41,7 @@ def model_shape(example: tuple[int, ...]) -> tuple[int, ...]:
     return (1, *example) if len(example) == 3 else (example[0], 1, *example[1:])
 
 
-def _time_first(examples):
+def time_first(examples):
     """Images (B, H, W, C) as they are; event frames (B, T, H, W, C) as (T, B, H, W, C)."""
     return examples if examples.ndim == 4 else examples.swapaxes(0, 1)
 
@@ -62,7 +62,7 @@ def make_loss(
     def loss_fn(params, state, batch):
         step_key = jax.random.fold_in(key, state.step)
         keys = jax.vmap(lambda position: jax.random.fold_in(step_key, position))(batch["position"])
-        images = _time_first(jax.vmap(prepare)(keys, batch["image"]))
+        images = time_first(jax.vmap(prepare)(keys, batch["image"]))
         outputs, updates = model.apply(
             {"params": params, "batch_stats": state.batch_stats},
             images,
@@ -135,7 +135,7 @@ def make_eval_step(
     """
 
     def eval_step(variables, batch):
-        images = _time_first(prepare(batch["image"]))
+        images = time_first(prepare(batch["image"]))
         outputs, sown = model.apply(variables, images, mutable=["rates", "spikes"])
         mask = batch["mask"]
         hits, possible = loss.score(outputs, batch["label"])

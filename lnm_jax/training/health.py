@@ -1,0 +1,313 @@
+"""Why a network does not learn: what its layers and kernels do, and a sentence for each illness."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax.traverse_util import flatten_dict
+
+from lnm_jax import data, models
+from lnm_jax.data import augment
+from lnm_jax.training import experiment, steps
+from lnm_jax.training.optimizer import group, learning_rates, make_optimizer
+
+if TYPE_CHECKING:
+    from lnm_jax.training.experiment import Experiment
+    from lnm_jax.training.state import TrainState
+
+# Beyond these something is clearly ill: healthy networks stay far away.
+SILENT = 0.01  # spikes per neuron and timestep
+DEAD = 0.9  # share of a layer's neurons that never spike
+SATURATED = 0.5  # share that nearly always spikes
+WINDOW = 0.01  # share of potentials at which a gradient passes
+SCALE = 0.1  # mean size of BatchNorm's scales, in thresholds or widths, whichever is smaller
+BIAS = 5.0  # mean size of BatchNorm's biases, in thresholds
+GROWN = 10.0  # norm of a kernel, over that at the start
+# Norm of a step at the highest learning rate, over its kernel's. Muon's does not depend on the
+# gradient, which is small where little is left to learn.
+SLOW, SLOW_MUON, FAST = 3e-4, 2e-3, 0.3
+LEARNED = 90.0  # % of a training batch: from there on small gradients are no illness
+
+
+class LayerHealth(NamedTuple):
+    """A spiking layer on test examples.
+
+    Attributes:
+      rate: spikes per neuron and timestep.
+      dead: share of neurons that never spiked.
+      saturated: share that nearly always did, see `shares.saturated`.
+      window: share of potentials inside the surrogate's window, see `neurons.surrogate_window`;
+        None for neurons that decide by something else (PSN, MPBN) or are told when (recorded).
+    """
+
+    rate: float
+    dead: float
+    saturated: float
+    window: float | None
+
+
+class KernelHealth(NamedTuple):
+    """The weights of a convolution or dense layer, and a training step on one batch.
+
+    Attributes:
+      norm: Frobenius.
+      growth: norm over that at the start of the run, or over the norm that Muon holds it at.
+      gradient: norm.
+      update: norm of the step at the highest learning rate, over that of the kernel.
+    """
+
+    norm: float
+    growth: float
+    gradient: float
+    update: float
+
+
+class NormHealth(NamedTuple):
+    """A BatchNorm's parameters: means of their sizes, in units of the current."""
+
+    scale: float
+    bias: float
+
+
+class Health(NamedTuple):
+    """What `measure` found.
+
+    Attributes:
+      layers: by path, in the order they run.
+      norms: by path.
+      kernels: by path of the layer; empty where they were not looked at.
+      accuracy: of the batch that `kernels` are of, %.
+    """
+
+    layers: dict[str, LayerHealth]
+    norms: dict[str, NormHealth]
+    kernels: dict[str, KernelHealth] = {}  # noqa: RUF012 never changed
+    accuracy: float = 0.0
+
+
+def measure(this: Experiment, state: TrainState, *, examples: int = 1000) -> Health:
+    """Looks at a network as a checkpoint has it; nothing is trained.
+
+    Args:
+      this: the experiment.
+      state: of it, on the host or on devices.
+      examples: of the test set; 0 for all.
+    """
+    state = jax.device_get(state)
+    test = data.subset(this.dataset.test, examples)
+    results = experiment.evaluate(
+        this._replace(dataset=this.dataset._replace(test=test)), state.variables
+    )
+    layers = layers_of(results, _windows(this, state.variables, test))
+    kernels, accuracy = _kernels(this, state)
+    order = [count.path for count in models.counts(this.model, this.input_shape)]
+
+    def ordered(things):
+        return {path: things[path] for path in order if path in things}
+
+    return Health(ordered(layers), norms_of(state.params), ordered(kernels), accuracy)
+
+
+def layers_of(results: dict, windows: dict[str, float] | None = None) -> dict[str, LayerHealth]:
+    """Spiking layers by path, from what `experiment.evaluate` returns."""
+    windows = windows or {}
+    return {
+        path: LayerHealth(
+            rate, results["dead"][path], results["saturated"][path], windows.get(path)
+        )
+        for path, rate in results["rates"].items()
+    }
+
+
+def norms_of(params: dict) -> dict[str, NormHealth]:
+    """Every BatchNorm of a network by path, from its parameters."""
+    flat = flatten_dict(params)
+    return {
+        "/".join(path[:-1]): NormHealth(
+            float(jnp.abs(scale).mean()), float(jnp.abs(flat[*path[:-1], "bias"]).mean())
+        )
+        for path, scale in flat.items()
+        if path[-1] == "scale"
+    }
+
+
+def _windows(this, variables, test):
+    normalise = functools.partial(augment.normalise, mean=this.dataset.mean, std=this.dataset.std)
+    batch = next(data.eval_batches(test, min(this.config.data.eval_batch_size, len(test.labels))))
+
+    @jax.jit
+    def shares(variables, batch):
+        images = steps.time_first(normalise(batch["image"]))
+        _, sown = this.model.apply(variables, images, mutable=["window"])
+        total = jax.tree.map(lambda x: (x * batch["mask"]).sum(), sown.get("window", {}))
+        return jax.tree.map(lambda x: x / batch["mask"].sum(), total)
+
+    return {
+        "/".join(path[:-1]): float(share)
+        for path, share in flatten_dict(shares(variables, batch)).items()
+    }
+
+
+def _kernels(this, state):
+    fields = this.config.optimizer
+    highest = {name: optax.constant_schedule(x) for name, x in learning_rates(fields).items()}
+    optimizer = make_optimizer(fields, highest)
+
+    @jax.jit
+    def look(state, batch, start):
+        grads, ((hits, possible), _) = jax.grad(this.loss, has_aux=True)(state.params, state, batch)
+        updates, _ = optimizer.update(grads, state.opt_state, state.params)
+        trees = (state.params, start, grads, updates)
+        return [jax.tree.map(jnp.linalg.norm, tree) for tree in trees], hits / possible
+
+    size = this.config.data.batch_size
+    batch = next(data.train_batches(this.dataset.train, this.config.seed, size, 0, 1))
+    found, accuracy = jax.device_get(look(state, batch, this.init().params))
+    norms, starts, gradients, updates = map(flatten_dict, found)
+    if fields.name == "muon" and fields.fixed_norm:
+        for path, kernel in flatten_dict(state.params).items():
+            if group(path, rule="muon") == "kernels":
+                starts[path] = np.sqrt(kernel.shape[-1])
+    kernels = {
+        "/".join(path[:-1]): KernelHealth(
+            float(norm),
+            float(norm / starts[path]),
+            float(gradients[path]),
+            float(updates[path] / norm),
+        )
+        for path, norm in norms.items()
+        if path[-1] == "kernel"
+    }
+    return kernels, 100 * float(accuracy)
+
+
+def illnesses(config, health: Health) -> list[str]:
+    """A sentence for each illness: what it is, where, what to change. A healthy network has none.
+
+    Where one illness follows from another, the cause alone is named.
+
+    Args:
+      config: the configuration.
+      health: of the network, with or without kernels.
+    """
+    neuron, optimizer = config.neuron, config.optimizer
+    layers, norms, kernels = health.layers, health.norms, health.kernels
+    rate = f"config.optimizer.learning_rate ({optimizer.learning_rate:g})"
+    found = []
+
+    def add(ill, things, words):
+        """Words about the paths that are ill, with the first one's values."""
+        paths = [path for path, thing in things.items() if ill(thing)]
+        if paths:
+            rest = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+            found.append(words(", ".join(paths[:3]) + rest, things[paths[0]]))
+
+    def silent(layer):
+        return layer.dead >= DEAD or layer.rate < SILENT
+
+    def saturated(layer):
+        return layer.saturated >= SATURATED
+
+    def missed(layer):
+        active = not silent(layer) and not saturated(layer)
+        return active and layer.window is not None and layer.window < WINDOW
+
+    add(
+        missed,
+        layers,
+        lambda where, layer: (
+            f"Nearly no potential is inside the surrogate's window: {where}: {layer.window:.2%}, "
+            f"so that nearly no gradient passes. Raise config.neuron.width ({neuron.width:g}), or "
+            "fit it with config.spiking.window=1."
+        ),
+    )
+    if found:
+        return found
+    add(
+        lambda norm: norm.scale < SCALE * min(neuron.threshold, neuron.width),
+        norms,
+        lambda where, norm: (
+            f"BatchNorm's scales are too small: {where}: {norm.scale:.2g}, so that currents do not "
+            f"reach the threshold of {neuron.threshold:g}. Start them there: "
+            f"config.model.tdbn={neuron.threshold:g}."
+        ),
+    )
+    add(
+        lambda norm: not norm.bias < BIAS * neuron.threshold,
+        norms,
+        lambda where, norm: (
+            f"BatchNorm's biases have run away: {where}: {norm.bias:.2g}, the threshold is "
+            f"{neuron.threshold:g}. The learning rate is too high: lower {rate}."
+        ),
+    )
+    if found:
+        return found
+    add(
+        lambda kernel: not kernel.growth < GROWN,
+        kernels,
+        lambda where, kernel: (
+            f"Kernels have blown up: {where}: {kernel.growth:.3g} times the norm at the start. "
+            f"Lower {rate}, or hold norms with config.optimizer.name=muon."
+        ),
+    )
+    if found:
+        return found
+    add(
+        silent,
+        layers,
+        lambda where, layer: (
+            f"Nearly silent: {where}: {layer.rate:.2g} spikes per neuron and timestep, "
+            f"{layer.dead:.0%} of the neurons never spike. Lower config.neuron.threshold "
+            f"({neuron.threshold:g}); if it is one layer alone, look at the biases before it."
+        ),
+    )
+    add(
+        saturated,
+        layers,
+        lambda where, layer: (
+            f"Saturated: {where}: {layer.saturated:.0%} of the neurons spike nearly always. Raise "
+            f"config.neuron.threshold ({neuron.threshold:g})."
+        ),
+    )
+    if found:
+        return found
+    add(
+        lambda kernel: kernel.gradient == 0,
+        kernels,
+        lambda where, kernel: f"No gradient reaches {where}. Look at the layers behind.",
+    )
+    if found or not kernels:
+        return found
+    change = np.median([kernel.update for kernel in kernels.values()])
+    step = f"a step changes a kernel by {change:.2g} of its norm"
+    slow = SLOW_MUON if optimizer.name == "muon" else SLOW
+    if change < slow and health.accuracy < LEARNED:
+        found.append(f"The learning rate is too low: {step}. Raise {rate}.")
+    if not change < FAST:
+        found.append(f"The learning rate is too high: {step}. Lower {rate}.")
+    return found
+
+
+def summary(health: Health, sentences: list[str]) -> str:
+    """Tables of a network's layers and kernels, and the sentences, as text."""
+
+    def table(heads, things):
+        width = max(map(len, things), default=0)
+        lines = [f"{'':<{width}}" + "".join(f"{head:>11}" for head in heads)]
+        for path, values in things.items():
+            cells = ("-" if value is None else f"{value:.3g}" for value in values)
+            lines.append(f"{path:<{width}}" + "".join(f"{cell:>11}" for cell in cells))
+        return "\n".join(lines)
+
+    return "\n\n".join(
+        [
+            table(LayerHealth._fields, health.layers),
+            table(KernelHealth._fields, health.kernels),
+            "\n".join(sentences) or "Nothing is clearly ill.",
+        ]
+    )
