@@ -209,6 +209,48 @@ def test_shortcuts_of_padding_have_no_weights_and_keep_the_input(images):
     assert not currents[..., 4:].any()
 
 
+def test_membrane_shortcuts_carry_currents_past_spikes(images):
+    model = tiny(shortcut="membrane", neuron=neurons.lif())
+    variables = jax.jit(model.init)(jax.random.key(0), images)
+    for block in ("stage_1_block_1", "stage_2_block_1", "stage_2_block_2"):  # branches of zeros
+        norm = variables["params"][block]["conv_2"]["norm"]
+        norm["scale"] = jnp.zeros_like(norm["scale"])
+    seen = {}
+
+    def record(call, args, kwargs, context):
+        path, result = "/".join(context.module.path), call(*args, **kwargs)
+        seen[path] = (args[0] if args else None, result)
+        return result
+
+    with nn.intercept_methods(record):
+        model.apply(variables, images)
+    # A block of the same shape hands on what it received, be it negative.
+    received, sent = seen["stage_2_block_2"]
+    assert_array_equal(received, sent)
+    assert (received < 0).any()
+    assert_array_equal(seen["stage_1_block_1"][0][0], seen["stem"][1])
+    # Every convolution but the stem's receives spikes, and so does the last pool.
+    for path, (given, _) in seen.items():
+        if path.endswith("/conv") and path != "stem/conv":
+            assert set(np.unique(given)) <= {0, 1}, path
+    assert_array_equal(seen["last_spike"][0], sent)
+    assert set(np.unique(seen["last_spike"][1])) == {0, 1}
+
+
+def test_membrane_shortcuts_have_as_many_weights_and_neurons_as_the_published_ones():
+    counted = {}
+    for shortcut in ("projection", "membrane"):
+        model = tiny(shortcut=shortcut)
+        rows = models.counts(model, (1, 8, 8, 1))
+        shapes = sorted(row.shape for row in rows if row.kind == "convolution")
+        counted[shortcut] = (shapes, total(rows, "weights"), total(rows, "macs"))
+    assert counted["membrane"] == counted["projection"]
+    assert models.spiking_layers(model, (1, 8, 8, 1)) == [
+        *(f"stage_{s}_block_{b}/spike_{n}" for s, b in ((1, 1), (2, 1), (2, 2)) for n in (1, 2)),
+        "last_spike",
+    ]
+
+
 def test_the_last_pool_takes_the_mean_or_the_largest_rate(images):
     average, largest = tiny(), tiny(pooling="max")
     variables = jax.jit(average.init)(jax.random.key(0), images)

@@ -7,6 +7,7 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from configs import base
@@ -65,6 +66,110 @@ def test_each_group_has_its_own_learning_rate(params):
         np.testing.assert_allclose(update, -0.03 if "neuron" in path else -0.2, rtol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def network():
+    """Parameters and gradients of a small ResNet with a spiking and a side head."""
+    model = models.build(
+        "resnet_small", neuron=neurons.lnm(), num_classes=3, timesteps=1, stem=4, widths=(4, 8),
+        blocks=(2, 1), head=5, side_heads=(1,), side_features=4, shortcut="membrane",
+    )  # fmt: skip
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))["params"]
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    drawn = [jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]
+    return params, jax.tree.unflatten(tree, drawn)
+
+
+def test_muon_has_three_groups_with_every_parameter_in_one(network):
+    groups = flat(optimizer.label(network[0], rule="muon"))
+    assert set(groups) == set(flat(network[0]))
+    for path, group in groups.items():
+        inner = path.endswith("['kernel']") and "['classifier']" not in path
+        wanted = "kernels" if inner else "neurons" if "['neuron']" in path else "weights"
+        assert group == wanted, path
+    assert {"['head']['kernel']", "['side_head_1']['Dense_0']['kernel']"} <= {
+        path for path, group in groups.items() if group == "kernels"
+    }
+
+
+def muon_steps(network, count=2, **fields):
+    """Parameters before and after each of some steps with the same gradients."""
+    config = base.get_config().optimizer
+    config.update({"name": "muon", "nesterov": True, "learning_rate": 0.05} | fields)
+    rates = {name: lambda _, x=x: x for name, x in optimizer.learning_rates(config).items()}
+    rule = optimizer.make_optimizer(config, rates)
+    params, grads = network
+    state, seen = rule.init(params), [params]
+    update = jax.jit(rule.update)
+    for _ in range(count):
+        updates, state = update(grads, state, seen[-1])
+        seen.append(optax.apply_updates(seen[-1], updates))
+    return seen
+
+
+def test_muon_turns_kernels_by_an_orthogonal_step_and_holds_their_norm(network):
+    _, before, after = map(flat, muon_steps(network))
+    for path, group in flat(optimizer.label(network[0], rule="muon")).items():
+        if group != "kernels":
+            continue
+        old, new = (x[path].reshape(-1, x[path].shape[-1]) for x in (before, after))
+        gradient = np.asarray(flat(network[1])[path]).reshape(old.shape)
+        channels = old.shape[-1]
+        assert_norm = np.testing.assert_allclose
+        assert_norm(np.linalg.norm(new), np.sqrt(channels), rtol=1e-5)
+        # Undo the projection: the step is along the gradient's nearest orthogonal matrix.
+        u, _, v = np.linalg.svd(gradient, full_matrices=False)
+        scale = np.linalg.lstsq(
+            np.stack([new.ravel(), (u @ v).ravel()], 1), np.ravel(old), rcond=None
+        )[0]
+        step = (old - scale[0] * new) / 0.05
+        values = np.linalg.svd(step, compute_uv=False)
+        assert (values > 0.5).all(), path
+        assert (values < 1.3).all(), path
+        assert (step * (u @ v)).sum() > 0.97 * np.linalg.norm(step) * np.linalg.norm(u @ v)
+
+
+def test_without_orthogonalisation_a_step_has_the_same_length_along_the_gradient(network):
+    fields = {"newton_schulz": 0, "fixed_norm": False, "weight_decay": 0.0}
+    before, after = map(flat, muon_steps(network, 1, **fields))
+    gradient = np.asarray(flat(network[1])["['head']['kernel']"])
+    step = np.asarray(before["['head']['kernel']"] - after["['head']['kernel']"])
+    wanted = 0.05 * np.sqrt(min(gradient.shape)) * gradient / np.linalg.norm(gradient)
+    np.testing.assert_allclose(step, wanted, rtol=1e-4, atol=1e-7)
+
+
+def test_muon_leaves_all_but_kernels_to_sgd_at_its_own_rates(network):
+    fields = {"sgd_learning_rate": 0.2, "neuron_learning_rate": 0.03, "weight_decay": 0.0}
+    before, after = map(flat, muon_steps(network, 1, **fields))
+    for path, group in flat(optimizer.label(network[0], rule="muon")).items():
+        if group != "kernels":
+            rate = {"weights": 0.2, "neurons": 0.03}[group] * 1.9  # Nesterov's first step
+            moved = before[path] - after[path]
+            np.testing.assert_allclose(moved, rate * flat(network[1])[path], rtol=1e-4, atol=1e-6)
+
+
+def test_clipping_does_not_change_what_muon_does(network):
+    free, clipped = (flat(muon_steps(network, clip_norm=norm)[-1]) for norm in (0.0, 0.1))
+    kernel = "['stage_1_block_1']['conv_1']['conv']['kernel']"
+    np.testing.assert_allclose(free[kernel], clipped[kernel], rtol=1e-3, atol=1e-4)
+
+
+def test_muon_needs_kernels_before_the_output_layer():
+    model = models.build("recorded_layer", neuron=neurons.lnm(), num_classes=2, timesteps=3)
+    params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((3, 1, 1, 1, 5)))["params"]
+    with pytest.raises(ConfigError, match=r"optimizer.name muon needs a model with kernels"):
+        optimizer.label(params, rule="muon")
+
+
+def test_muon_trains_in_bfloat16_and_holds_kernels_in_float32(config):
+    config.compute_dtype = "bfloat16"
+    state = loop.train(config).state
+    kernel = state.params["stage_1_block_1"]["conv_1"]["conv"]["kernel"]
+    assert kernel.dtype == np.float32
+    assert int(state.skipped) == 0
+    np.testing.assert_allclose(np.linalg.norm(kernel), 2, rtol=1e-5)  # of 4 channels
+
+
 def test_weight_decay_acts_on_kernels_alone(params):
     decayed, _ = first_update(params, learning_rate=0.1, weight_decay=0.5)
     for path, update in decayed.items():
@@ -96,6 +201,8 @@ def test_the_schedule_warms_up_and_ends_at_zero():
     np.testing.assert_allclose([rate(0), rate(1), rate(2)], [0, 0.2, 0.4], rtol=1e-6)
     np.testing.assert_allclose([rate(7), rate(12)], [0.2, 0], atol=1e-7)  # half way, end
     assert optimizer.schedule(0.4, steps=12, warmup_steps=0)(0) == pytest.approx(0.4)
+    linear = optimizer.schedule(0.4, steps=12, warmup_steps=2, decay="linear")
+    np.testing.assert_allclose([linear(1), linear(2), linear(7), linear(12)], [0.2, 0.4, 0.2, 0])
 
 
 def test_cross_entropy_equals_its_definition():
