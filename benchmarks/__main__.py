@@ -1,8 +1,10 @@
 """python -m benchmarks <name> [--short]: prints a table and appends JSON lines to results/.
 
-python -m benchmarks page: writes the tables of docs/performance.md from them.
+python -m benchmarks gpu --minutes 12 --data D: a run list for a GPU, see benchmarks/gpu.py.
+python -m benchmarks page: writes the tables of docs/performance.md from the results.
 """
 
+import argparse
 import datetime
 import json
 import os
@@ -10,6 +12,7 @@ import pathlib
 import platform
 import subprocess
 import sys
+import tempfile
 
 import jax
 
@@ -18,29 +21,33 @@ from benchmarks import (
     data,
     data_share,
     gpu,
+    gpu_steps,
     growth,
     kills,
     neuron,
     neuron_memory,
     operations,
     page,
+    relu,
     remat,
     scaling,
     side_by_side,
     train_step,
 )
 from lnm_jax import launch
+from lnm_jax.errors import ConfigError
 
 BENCHMARKS = {
     "damage": damage.run,
     "data": data.run,
     "data_share": data_share.run,
-    "gpu": gpu.run,
+    "gpu_steps": gpu_steps.run,
     "growth": growth.run,
     "kills": kills.run,
     "neuron": neuron.run,
     "neuron_memory": neuron_memory.run,
     "operations": operations.run,
+    "relu": relu.run,
     "remat": remat.run,
     "scaling": scaling.run,
     "side_by_side": side_by_side.run,
@@ -89,24 +96,44 @@ def table(rows: list[dict]) -> str:
 
 def main(argv: list[str]) -> int:
     """Runs the named benchmark; returns the exit status."""
-    if argv == ["page"]:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("name", choices=[*BENCHMARKS, "gpu", "page"])
+    parser.add_argument("--short", action="store_true", help="shows that it runs, keeps nothing")
+    parser.add_argument("--minutes", type=float, default=12.0, help="gpu: after which it has ended")
+    parser.add_argument("--data", help="gpu, relu: CIFAR-10 as train/<class>/*, test/<class>/*")
+    given = parser.parse_args(argv)
+    if given.name == "page":
         keys = tuple(environment())
         page.PAGE.write_text(page.written(page.PAGE.read_text(), RESULTS, keys, table))
         return 0
-    names = [arg for arg in argv if not arg.startswith("-")]
-    if len(names) != 1 or names[0] not in BENCHMARKS or set(argv) - {*names, "--short"}:
-        print(
-            f"usage: python -m benchmarks {{{','.join(BENCHMARKS)},page}} [--short]",
-            file=sys.stderr,
-        )
-        return 2
-    short = "--short" in argv
-    rows, where = [], environment()
-    for row in BENCHMARKS[names[0]](short):
+    where = environment()
+    if given.name == "gpu":
+        try:
+            with tempfile.TemporaryDirectory() as away:
+                rows = list(
+                    gpu.run(
+                        given.short,
+                        minutes=given.minutes,
+                        directory=given.data,
+                        results=pathlib.Path(away) if given.short else RESULTS,
+                        where=where,
+                    )
+                )
+        except ConfigError as error:
+            print(f"benchmarks: {error}", file=sys.stderr)
+            return error.status
+        keys = dict.fromkeys(key for row in rows for key in row)
+        if rows:
+            print(table([{key: row.get(key) for key in keys} for row in rows]))
+        return 0
+    rows = []
+    options = {"directory": given.data} if given.name == "relu" else {}
+    for row in BENCHMARKS[given.name](given.short, **options):
         rows.append(row)
-        if not short:  # a short run shows that it works, and measures nothing worth keeping
+        if not given.short:  # a short run measures nothing worth keeping
             RESULTS.mkdir(exist_ok=True)
-            with open(RESULTS / f"{names[0]}.jsonl", "a") as file:  # what is cut off keeps these
+            # What is cut off keeps these.
+            with open(RESULTS / f"{given.name}.jsonl", "a") as file:
                 file.write(json.dumps(where | row) + "\n")
     print(table(rows))
     return 0

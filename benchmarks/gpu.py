@@ -1,206 +1,195 @@
-"""One large GPU in under 9 minutes: what it can do, and how near to that neurons and steps come.
+"""A run list for the minutes that one has a GPU: the most valuable first, done before they end.
 
-Ceilings are measured first: a copy in device memory and a bfloat16 matrix product. A neuron's
-forward pass reads currents and writes spikes, its backward pass reads currents and
-cotangents and writes a gradient: those bytes over the time, as a share of the copy's rate. A
-training step is ResNet-19's as published (width 128), its operations 3 * 2 per
-multiply-accumulate, as a share of the matrix product's rate. Images are random, of CIFAR's shape.
-Where SpikingJelly is installed, or LNM_PEER_PYTHON has it, its steps are beside ours.
-Medians of interleaved runs; programs are compiled side by side, in threads.
+python -m benchmarks gpu --minutes 12 --data D
+
+D holds CIFAR-10 as train/<class>/* and test/<class>/*. First the recipe of configs/cifar10_fast.py
+at the published width, LIF and LNM: 8 epochs of three seeds, 24 epochs, 60 epochs; then the
+training steps of `gpu_steps`, beside SpikingJelly's where it is installed. What is complete
+leaves a small file in results/gpu/ and is not run again: another machine goes on where this one
+stopped. Programs are compiled side by side in threads while others train.
 """
 
-import functools
-import importlib.util
-import sys
+from __future__ import annotations
+
+import json
+import pathlib
+import tempfile
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from benchmarks import peer, timing, train_step
-from configs import cifar10_resnet19
-from lnm_jax import data, models, neurons
+from benchmarks import gpu_steps
+from configs import cifar10_fast
+from lnm_jax import data
+from lnm_jax.errors import ConfigError
 from lnm_jax.training import experiment, parallel
 
-DTYPES = ("float32", "bfloat16")
-BACKENDS = ("fused", "scan")
+MARGIN = 20.0  # seconds before the end in which nothing is begun
+COMPILING = 60.0  # seconds that an entry's programs take, side by side
+RATE = 9000.0  # training images a second, until it is measured
+GOAL = 94.0  # %, whose time is reported
+# What differs from configs/cifar10_fast.py, by the epochs of the schedule.
+SCHEDULES = {
+    8: {"optimizer.learning_rate": 0.05},
+    24: {"optimizer.learning_rate": 0.04, "data.cutout": 8},
+    60: {"optimizer.learning_rate": 0.03, "data.cutout": 16},
+}
+LARGE = {"data.batch_size": 512, "data.eval_batch_size": 1000, "compute_dtype": "bfloat16"}
+TINY = {
+    "model.stem": 4, "model.widths": (4,), "model.blocks": (1,), "data.crop_padding": 1,
+    "data.batch_size": 512, "data.eval_batch_size": 360, "compute_dtype": "bfloat16",
+}  # fmt: skip
 
 
-def _row(what, timesteps, dtype, measured, rate, unit, ceiling) -> dict:
-    return {
-        "what": what,
-        "T": timesteps,
-        "dtype": dtype,
-        "ms": 1e3 * measured.median,
-        "rate": rate,
-        "unit": unit,
-        "of ceiling %": 100 * rate / ceiling if ceiling else None,
-        "over LIF": None,
-        "spread": measured.spread,
-    }
+class Training(NamedTuple):
+    """An entry of the list: a whole schedule."""
+
+    kind: str
+    epochs: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of the file that it leaves."""
+        return f"fast-{self.epochs}-{self.kind}-{self.seed}"
 
 
-def _beside_lif(rows: list[dict]) -> list[dict]:
-    """The rows, with LNM's time over that of the LIF row of the same name."""
-    lif = {row["what"].replace("lif", "lnm"): row["ms"] for row in rows if "lif" in row["what"]}
-    return [
-        row | {"over LIF": row["ms"] / lif[row["what"]]} if row["what"] in lif else row
-        for row in rows
-    ]
+STEPS = "steps"
+RUNS = (
+    *(Training(kind, 8, seed) for seed in (0, 1, 2) for kind in ("lif", "lnm")),
+    *(Training(kind, epochs, 0) for epochs in (24, 60) for kind in ("lif", "lnm")),
+)
 
 
-def compiled(lowered: Mapping[Hashable, tuple]) -> dict[Hashable, Callable]:
-    """Functions of nothing, of (lowered program, its arguments), compiled in threads."""
-    with ThreadPoolExecutor() as pool:
-        ready = list(pool.map(lambda pair: pair[0].compile(), lowered.values()))
-    return {
-        name: functools.partial(program, *arguments)
-        for (name, (_, arguments)), program in zip(lowered.items(), ready, strict=True)
-    }
+def built(entry: Training, dataset: data.Dataset, fields: dict) -> experiment.Experiment:
+    """The experiment of an entry."""
+    config = cifar10_fast.get_config()
+    config.neuron.kind, config.epochs, config.seed = entry.kind, entry.epochs, entry.seed
+    config.update_from_flattened_dict(fields | SCHEDULES[entry.epochs])
+    return experiment.build(config, dataset)
 
 
-def _lowered(function: Callable, *arguments) -> tuple:
-    return jax.jit(function).lower(*arguments), arguments
+def compile_ahead(this: experiment.Experiment) -> float:
+    """Compiles a training and an evaluation step into the compilation cache; returns seconds."""
+    start, fields = time.monotonic(), this.config.data
+    state = parallel.replicate(this.init())
+    batch = next(data.train_batches(this.dataset.train, 0, fields.batch_size, 0, 1))
+    this.train_step.lower(state, batch).compile()
+    batch = next(data.eval_batches(this.dataset.test, fields.eval_batch_size))
+    this.eval_step.lower(state.variables, batch).compile()
+    return time.monotonic() - start
 
 
-def ceilings(short: bool) -> list[dict]:
-    """Copy bandwidth in GB/s and the rate of a bfloat16 matrix product in TFLOP/s."""
-    side = 64 if short else 8192
-    x = jax.random.normal(jax.random.key(0), (side * side * (1 if short else 8),))
-    a = jax.random.normal(jax.random.key(1), (side, side), jnp.bfloat16)
-    programs = {
-        "copy": _lowered(jnp.copy, x),
-        "add": _lowered(lambda x: x + 1, x),
-        "product": _lowered(jnp.matmul, a, a),
-    }
-    times = timing.interleaved(compiled(programs), *((2,) if short else (10, 10)))
-    copy = min(times["copy"], times["add"])
-    product = times["product"]
-    bandwidth, rate = 2 * x.nbytes / copy.median / 1e9, 2 * side**3 / product.median / 1e12
-    return [
-        _row("copy", None, "float32", copy, bandwidth, "GB/s", None),
-        _row("matrix product", None, "bfloat16", product, rate, "TFLOP/s", None),
-    ]
+def train(this: experiment.Experiment, deadline: float = float("inf")) -> dict | None:
+    """A whole schedule; None if the deadline came first.
 
-
-def layers(short: bool, timesteps: int, dtype: str, bandwidth: float) -> list[dict]:
-    """One layer's neurons, alone: each kind by each backend."""
-    count = 2**10 if short else 2**29 // timesteps
-    shape = (timesteps, count // 128, 128)
-    # Drawn in float32 and rounded: half the random bits of a bfloat16 would be the same.
-    currents = (0.2 + 0.6 * jax.random.normal(jax.random.key(0), shape)).astype(dtype)
-    cotangent = jax.random.normal(jax.random.key(1), shape).astype(dtype)
-    programs, arrays = {}, {}
-    for kind in train_step.KINDS:
-        neuron = neurons.build(kind)
-        params = neuron.init(jax.random.key(0))
-        for backend in BACKENDS:
-            run = functools.partial(neurons.run, neuron, backend=backend)
-
-            def both(params, currents, cotangent, run=run):
-                spikes, pullback = jax.vjp(run, params, currents)
-                return spikes, pullback(cotangent)
-
-            name = f"{kind} {backend}"
-            programs[f"{name}, forward"] = _lowered(run, params, currents)
-            programs[f"{name}, both"] = _lowered(both, params, currents, cotangent)
-            arrays |= {f"{name}, forward": 2, f"{name}, both": 5}
-    rows = []
-    times = timing.interleaved(compiled(programs), *((2,) if short else (5, 10)))
-    for name, measured in times.items():
-        rate = arrays[name] * currents.nbytes / measured.median / 1e9
-        rows.append(_row(name, timesteps, dtype, measured, rate, "GB/s", bandwidth))
-    return _beside_lif(rows)
-
-
-def _peer() -> str | None:
-    """An interpreter that has SpikingJelly."""
-    if peer.available():
-        return peer.available()
-    found = all(map(importlib.util.find_spec, ("torch", "spikingjelly")))
-    return sys.executable if found else None
-
-
-def steps(short: bool, product: float) -> list[dict]:
-    """ResNet-19 in bfloat16: images/s and the share of the matrix product's rate."""
-    fields = {"stem": 4, "widths": (4,), "blocks": (1,)} if short else train_step.wide(128)
-    batch, rows = (2 if short else 256), []
-    every = (1,) if short else (2, 4)
-    model = models.build("resnet19", neuron=neurons.lif(), num_classes=10, timesteps=1, **fields)
-    macs = sum(count.macs for count in models.counts(model, (1, 32, 32, 3)))
-    lowered, variables = {}, dict.fromkeys(train_step.KINDS)
-    for timesteps in every:
-        for kind in train_step.KINDS:
-            shape, more = (32, 32, 3), fields | {"dtype": jnp.bfloat16}
-            built = train_step.build(
-                "resnet19", kind, timesteps, shape, batch, more, variables[kind]
-            )
-            variables[kind] = built[1]
-            lowered[timesteps, kind] = train_step.lowered(*built)
-    ready = compiled(lowered)
-    for timesteps in every:
-        programs, closing = {}, []
-        for kind in train_step.KINDS:
-            programs[f"ResNet-19 step, {kind}"] = ready[timesteps, kind]
-        if _peer() and not short:
-            options = {"T": timesteps, "width": 128, "batch": batch, "blocks": (3, 3, 2)}
-            options |= {"channels_last": True, "device": "cuda"}
-            closing.append(peer.Peer("peer_spikingjelly.py", options, executable=_peer()))
-            programs["ResNet-19 step, SpikingJelly"] = closing[0]
-        found = []
-        for name, measured in timing.interleaved(programs, *((2,) if short else (5, 4))).items():
-            images = batch / measured.median
-            row = _row(name, timesteps, "bfloat16", measured, images, "images/s", None)
-            rate = 6 * macs * timesteps * images / 1e12
-            found.append(row | {"of ceiling %": 100 * rate / product})
-        rows += _beside_lif(found)
-        for other in closing:
-            other.close()
-    return rows
-
-
-def epochs(short: bool) -> list[dict]:
-    """Whole epochs as train.py runs them, with crop, flip and Cutout on the device."""
-    count = 256 if short else 50_000
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 255, (count, 32, 32, 3)).astype(np.uint8)
-    split = data.Split(images, (np.arange(count) % 10).astype(np.int32))
-    moments = np.full(3, 120, np.float32), np.full(3, 60, np.float32)
-    rows = []
-    for kind in train_step.KINDS:
-        config = cifar10_resnet19.get_config()
-        config.neuron.kind, config.compute_dtype = kind, "bfloat16"
-        if short:
-            config.model.stem, config.model.widths, config.model.blocks = 4, (4,), (1,)
-        this = experiment.build(config, data.Dataset(split, split, 10, *moments, "random"))
-        size, steps = config.data.batch_size, count // config.data.batch_size
-        state, seconds = parallel.replicate(this.init()), []
-        batches = data.train_batches(split, 0, size, 0, 3 * steps + 1)
-        state, _ = this.train_step(state, next(batches))  # compiles
-        for _ in range(3):
+    Returns: accuracy of the last epoch, %; the curve, [epoch, accuracy, seconds of training steps
+      until then], after epochs that are powers of 2 or multiples of 6 and the last; images/s.
+    """
+    config, seconds, curve = this.config, 0.0, []
+    state = parallel.replicate(this.init())
+    size, last = config.data.batch_size, this.steps_until(config.epochs)
+    ends = {this.steps_until(epoch): epoch for epoch in range(1, config.epochs + 1)}
+    batches = data.train_batches(this.dataset.train, config.seed, size, 0, last)
+    begun = None
+    for step, batch in enumerate(batches, 1):
+        state, _ = this.train_step(state, batch)
+        if begun is None:  # the first step compiles, or reads the cache
             jax.block_until_ready(state)
-            start = time.perf_counter()
-            for _ in range(steps):
-                state, _ = this.train_step(state, next(batches))
-            jax.block_until_ready(state)
-            seconds.append(time.perf_counter() - start)
-        low, median, high = np.quantile(seconds, (0.25, 0.5, 0.75))
-        measured = timing.Time(float(median), float((high - low) / 2 / median))
-        name = f"epoch of {steps * size} images, batch {size}, {kind}"
-        rate = steps * size / measured.median
-        rows.append(_row(name, config.timesteps, "bfloat16", measured, rate, "images/s", None))
-    return _beside_lif(rows)
+            begun = time.monotonic()
+        epoch = ends.get(step)
+        if epoch is None:
+            continue
+        jax.block_until_ready(state)
+        seconds += time.monotonic() - begun
+        if epoch & (epoch - 1) == 0 or epoch % 6 == 0 or step == last:
+            accuracy = experiment.evaluate(this, state.variables)["accuracy"]
+            curve.append([epoch, accuracy, round(seconds, 1)])
+        if time.monotonic() > deadline:
+            return None
+        begun = time.monotonic()
+    return {
+        "accuracy": curve[-1][1],
+        "seconds": round(seconds, 1),
+        "images/s": round((last - 1) * size / seconds),
+        f"seconds to {GOAL:g} %": next((s for _, found, s in curve if found >= GOAL), None),
+        "curve": curve,
+    }
 
 
-def run(short: bool) -> Iterator[dict]:
-    """Rows, as they are measured: ceilings, layers, steps, epochs."""
-    copy, product = ceilings(short)
-    yield from (copy, product)
-    yield from steps(short, product["rate"])
-    for dtype in DTYPES[short:]:
-        for timesteps in (2,) if short else (2, 4, 10):
-            yield from layers(short, timesteps, dtype, copy["rate"])
-    yield from epochs(short)
+def run(
+    short: bool,
+    *,
+    minutes: float,
+    directory: str | None,
+    results: pathlib.Path,
+    where: dict,
+    say: Callable = print,
+) -> Iterator[dict]:
+    """Rows of the entries that were run; each has left its file in `results`/gpu before.
+
+    Args:
+      short: digits and tiny networks, one entry of each kind.
+      minutes: after which it has ended; what would take longer is not begun.
+      directory: of CIFAR-10; None leaves the training out.
+      results: folder of results.
+      where: facts of this machine, for the files.
+      say: is called with a line of progress.
+    Raises: ConfigError for minutes that are not positive, or as the data set does.
+    """
+    if not minutes > 0:
+        raise ConfigError(f"--minutes must be positive, got {minutes:g}")
+    deadline, rate = time.monotonic() + 60 * minutes - (0 if short else MARGIN), RATE
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp())
+    folder = results / "gpu"
+    entries = RUNS[:2] if short else RUNS if directory else ()
+    todo = [entry for entry in entries if not (folder / f"{entry.name}.json").exists()]
+    if not directory and not short:
+        say("without --data nothing is trained")
+    dataset = None
+    if todo:
+        dataset = data.load("digits") if short else data.load("folder", directory=directory)
+
+    def keep(name, row):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.json").write_text(json.dumps(where | row, indent=1) + "\n")
+
+    def left():
+        return deadline - time.monotonic()
+
+    def time_of(entry):
+        return entry.epochs * len(dataset.train.labels) / rate
+
+    with ThreadPoolExecutor(4) as pool:
+        this = {entry: built(entry, dataset, TINY if short else LARGE) for entry in todo}
+        compiling, planned = {}, COMPILING
+        for entry in todo:  # seeds share their programs
+            planned += time_of(entry)
+            if planned < left() and (key := entry[:2]) not in compiling:
+                compiling[key] = pool.submit(compile_ahead, this[entry])
+        for entry in todo:
+            if entry[:2] not in compiling or time_of(entry) > left():
+                say(f"{entry.name}: not begun, {left():.0f} s are left")
+                continue
+            row = {"compile seconds": round(compiling[entry[:2]].result(), 1)}
+            found = train(this[entry], deadline) if time_of(entry) < left() else None
+            if found is None:
+                say(f"{entry.name}: no time is left")
+                continue
+            rate = found["images/s"]
+            row = entry._asdict() | {"fields": SCHEDULES[entry.epochs]} | found | row
+            keep(entry.name, row)
+            say(f"{entry.name}: {found['accuracy']:.2f} % in {found['seconds']:.0f} s")
+            yield {"entry": entry.name} | {k: v for k, v in row.items() if k not in ("curve",)}
+    if (folder / f"{STEPS}.json").exists():
+        return
+    if left() < (0 if short else 2 * COMPILING):
+        say(f"{STEPS}: not begun, {left():.0f} s are left")
+        return
+    rows = list(gpu_steps.steps_alone(short))
+    keep(STEPS, {"rows": rows})
+    yield from ({"entry": STEPS} | row for row in rows)

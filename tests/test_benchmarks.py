@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import operations, page, timing
+from benchmarks import gpu, operations, page, timing
 
 
 @pytest.mark.parametrize("name", command.BENCHMARKS)
@@ -88,5 +88,46 @@ def test_the_exponent_of_a_power_is_found():
 
 
 def test_an_unknown_benchmark_is_refused(capsys):
-    assert command.main(["speed"]) == 2
-    assert "usage: python -m benchmarks {damage,data" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["speed"])
+    assert "invalid choice: 'speed'" in capsys.readouterr().err
+
+
+def listed(results, minutes=5.0):
+    """(rows, lines) of the list for a GPU in its short form."""
+    said = []
+    rows = list(
+        gpu.run(
+            True, minutes=minutes, directory=None, results=results, where={"device": "here"},
+            say=said.append,
+        )
+    )  # fmt: skip
+    return rows, said
+
+
+def test_the_list_for_a_gpu_leaves_files_and_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    steps = [{"what": "copy", "ms": 1.0}]
+    monkeypatch.setattr(gpu.gpu_steps, "steps_alone", lambda short: steps)
+    rows, _ = listed(tmp_path)
+    assert [row["entry"] for row in rows] == ["fast-8-lif-0", "fast-8-lnm-0", "steps"]
+    kept = json.loads((tmp_path / "gpu" / "fast-8-lnm-0.json").read_text())
+    assert kept["device"] == "here"
+    assert [epoch for epoch, *_ in kept["curve"]] == [1, 2, 4, 6, 8]
+    assert kept["accuracy"] == kept["curve"][-1][1] > 0
+    # Another machine that has these files but one.
+    (tmp_path / "gpu" / "steps.json").unlink()
+    again, _ = listed(tmp_path)
+    assert [row["entry"] for row in again] == ["steps"]
+
+
+def test_the_list_begins_nothing_that_would_not_end_in_time(tmp_path):
+    rows, said = listed(tmp_path, minutes=1e-4)
+    assert not rows
+    assert len(said) == 3
+    assert all("not begun" in line for line in said)
+    assert not (tmp_path / "gpu").exists()
+
+
+def test_minutes_of_the_list_must_be_positive(capsys):
+    assert command.main(["gpu", "--short", "--minutes", "0"]) != 0
+    assert capsys.readouterr().err == "benchmarks: --minutes must be positive, got 0\n"

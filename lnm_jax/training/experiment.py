@@ -66,17 +66,20 @@ class Experiment(NamedTuple):
         return models.spiking_layers(self.model, self.input_shape)
 
 
-def build(config, dataset: data.Dataset | None = None) -> Experiment:
+def build(
+    config, dataset: data.Dataset | None = None, neuron: neurons.Neuron | None = None
+) -> Experiment:
     """The experiment of a validated configuration. Compiles and writes nothing.
 
     Args:
       config: with the fields of configs/base.py.
       dataset: to train on; None loads the one that `config.data` names.
+      neuron: of every spiking layer; None makes the one that `config.neuron` names.
     """
     if dataset is None:
         fields = config.data.to_dict()
         dataset = data.load(timesteps=config.timesteps, progress=config.progress, **fields)
-    neuron = neurons.build(**config.neuron, timesteps=config.timesteps)
+    neuron = neuron or neurons.build(**config.neuron, timesteps=config.timesteps)
     varied = adaptation.varied(config.adaptation)
     loss = losses.build(config)
     model = models.build(
