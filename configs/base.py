@@ -131,6 +131,7 @@ def get_config() -> ConfigDict:
     config.data.flip = False  # left to right, with probability 1/2
     config.data.auto_augment = False  # AutoAugment's policy for CIFAR-10
     config.data.cutout = 0  # side of a square set to the mean, pixels
+    config.data.test_flip = False  # report accuracy with mirrored test images as well, apart
 
     config.optimizer = ConfigDict()
     # sgd, adam, adamw; muon: orthogonal updates of kernels, SGD for all else

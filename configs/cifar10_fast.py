@@ -20,6 +20,7 @@ def get_config():
     config.data.eval_batch_size = 200
     config.data.crop_padding = 2
     config.data.flip = True
+    config.data.test_flip = True
     config.optimizer.name = "muon"
     config.optimizer.learning_rate = 0.05
     config.optimizer.nesterov = True

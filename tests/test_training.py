@@ -267,6 +267,24 @@ def test_evaluation_does_not_depend_on_the_batch_size(run):
         assert rate == pytest.approx(results[1]["rates"][path], rel=1e-5)
 
 
+def test_mirrored_test_images_are_reported_apart(run):
+    config = run.experiment.config.copy_and_resolve_references()
+    config.data.test_flip = True
+    this = experiment.build(config, run.experiment.dataset)
+    found = experiment.evaluate(this, run.state.variables)
+    assert found["accuracy"] == run.records[-1]["accuracy"]
+    test, variables = this.dataset.test, run.state.variables
+    images = (test.images - this.dataset.mean) / this.dataset.std
+    apply = jax.jit(this.model.apply)
+    logits = apply(variables, images) + apply(variables, images[:, :, ::-1])
+    wanted = 100 * (np.asarray(logits).argmax(-1) == test.labels).mean()
+    assert found["accuracy_flip"] == pytest.approx(wanted)
+    assert found["accuracy_flip"] != found["accuracy"]  # digits are no mirror images
+    record = run.records[-1] | {"accuracy_flip": found["accuracy_flip"]}
+    text = summary.as_text(run._replace(records=[record]), {})
+    assert f"last {wanted:.2f} % with mirrored images as well" in text
+
+
 def test_the_logged_window_is_the_mean_of_its_steps(run):
     this = run.experiment
     state = parallel.replicate(this.init())

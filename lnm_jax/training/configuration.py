@@ -140,6 +140,7 @@ RULES = {
     "data.flip": _flag,
     "data.auto_augment": _flag,
     "data.cutout": _from_zero,
+    "data.test_flip": _flag,
     "optimizer.name": functools.partial(checks.one_of, names=optimizer.RULES),
     "optimizer.learning_rate": _not_negative,
     "optimizer.sgd_learning_rate": _not_negative,

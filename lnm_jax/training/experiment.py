@@ -134,7 +134,13 @@ def build(
         )
         return change(state, batch)
 
-    eval_step = steps.make_eval_step(trained, prepare=normalise, loss=loss, axis_name=parallel.AXIS)
+    eval_step = steps.make_eval_step(
+        trained,
+        prepare=normalise,
+        loss=loss,
+        axis_name=parallel.AXIS,
+        flip=config.data.test_flip,
+    )
     return Experiment(
         config=config,
         dataset=dataset,
@@ -193,6 +199,9 @@ def augmentation(fields, dataset: data.Dataset) -> Callable:
 def evaluate(experiment: Experiment, variables: dict) -> dict:
     """Accuracy (%), loss (nats) and each layer's activity, every test image counted once.
 
+    With `config.data.test_flip`, "accuracy_flip" is that of the mean logits of each image and its
+    mirror image.
+
     Returns: {"accuracy", "loss", "rates": {path: spikes per neuron and timestep}, "dead":
       {path: share of neurons that never spiked}, "saturated": {path: see `shares.saturated`}}.
     """
@@ -204,8 +213,14 @@ def evaluate(experiment: Experiment, variables: dict) -> dict:
     images = float(total["count"])
     updates = round(images) * experiment.timesteps
     rates, spikes = _by_path(total["rates"]), _by_path(total["spikes"])
+
+    def percent(hits):
+        return 100 * float(total[hits]) / max(float(total["possible"]), 1.0)
+
+    apart = {"accuracy_flip": percent("hits_flip")} if "hits_flip" in total else {}
     return {
-        "accuracy": 100 * float(total["hits"]) / max(float(total["possible"]), 1.0),
+        "accuracy": percent("hits"),
+        **apart,
         "loss": float(total["loss"]) / images,
         "rates": {path: float(rate) / images for path, rate in rates.items()},
         "dead": {path: shares.dead(counts) for path, counts in spikes.items()},

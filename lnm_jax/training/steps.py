@@ -126,9 +126,11 @@ def make_train_step(
 
 
 def make_eval_step(
-    model, *, prepare: Callable, loss: losses.Loss, axis_name: str | None
+    model, *, prepare: Callable, loss: losses.Loss, axis_name: str | None, flip: bool = False
 ) -> Callable[[dict, dict], dict]:
     """A function (variables, batch) -> sums over the batch's images, padding left out.
+
+    With `flip`, it also has hits_flip: of the mean outputs of each image and its mirror image.
 
     Returns of it: count, loss, hits and possible, scalars; and for each spiking layer's path rates,
     the sum of spike rates over images, and spikes, of each neuron, int32 shaped like the layer.
@@ -153,6 +155,10 @@ def make_eval_step(
             "rates": jax.tree.map(lambda rates: (rates * mask).sum(), sown["rates"]),
             "spikes": jax.tree.map(of_each_neuron, sown["spikes"]),
         }
+        if flip:
+            mirrored = model.apply(variables, images[..., ::-1, :])
+            hits, _ = loss.score((outputs + mirrored) / 2, batch["label"])
+            sums["hits_flip"] = (hits * mask).sum()
         return _sum(sums, axis_name)
 
     return eval_step

@@ -23,6 +23,7 @@ def summarise(run: Run) -> dict:
         "accuracy_last": tests[-1]["accuracy"],
         "accuracy_best": best["accuracy"],
         "epoch_best": best["epoch"],
+        **{key: tests[-1][key] for key in ("accuracy_flip",) if key in tests[-1]},
         "epochs": tests[-1]["epoch"],
         "rates": {path: tests[-1]["rates"][path] for path in order},
         "seconds": round(run.seconds, 1),
@@ -52,12 +53,16 @@ def as_text(run: Run, pictures: dict[str, str]) -> str:
         took = f"{facts['seconds']:.0f} s with compilation{speed} in training steps"
     else:
         took = f"{facts['seconds']:.0f} s to read it; no step was left to do"
+    flip = []
+    if "accuracy_flip" in facts:
+        flip = [f"                last {facts['accuracy_flip']:.2f} % with mirrored images as well"]
     width = max(map(len, facts["rates"]))
     lines = [
         f"{config.neuron.kind} on {config.data.name}: {len(data.train.labels)} training and "
         f"{len(data.test.labels)} test images, {data.split}; T = {config.timesteps}",
         f"test accuracy   last {facts['accuracy_last']:.2f} %, "
         f"best {facts['accuracy_best']:.2f} % (epoch {facts['epoch_best']} of {facts['epochs']})",
+        *flip,
         f"time            {took}",
         f"allocator       {launch.allocator()}",
         "mean spike rate of each layer, spikes per neuron and timestep",
