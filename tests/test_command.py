@@ -84,6 +84,7 @@ def digits_like(directory):
     return run_directory.read_config(str(directory), digits.get_config())
 
 
+RECORDED = ["--config.data.name=identify", "--config.loss.name=spike_trains"]
 BAD = [
     (["--config.timestep=3"], "--config.timestep=3: no such field; did you mean timesteps?"),
     (["--config.neuron.degre=3"], "no such field; did you mean degree?"),
@@ -121,7 +122,21 @@ BAD = [
     (["--config.data.name=mnist"], "config.data.name must be one of digits, digits_dvs, "),
     (["--config.optimizer.learning_rate=-0.1"], "learning_rate must be >= 0, got -0.1"),
     (["--config.optimizer.neuron_learning_rate=nan"], "neuron_learning_rate must be >= 0, got nan"),
-    (["--config.optimizer.warmup_epochs=99"], "warmup_epochs must be at most config.epochs (45)"),
+    (["--config.optimizer.warmup_epochs=99"], "warmup_epochs must be at most config.epochs (8)"),
+    (
+        ["--config.optimizer.name=lion"],
+        "config.optimizer.name must be one of sgd, adam, adamw",
+    ),
+    (["--config.optimizer.decay=step"], "config.optimizer.decay must be one of cosine, linear"),
+    (["--config.optimizer.newton_schulz=-1"], "newton_schulz must be an integer >= 0, got -1"),
+    (
+        ["--config.model.shortcut=spike"],
+        "must be one of projection, padding, membrane; got",
+    ),
+    (
+        ["--config.model.name=recorded_layer", "--config.model.tdbn=0", *RECORDED],
+        "config.optimizer.name muon needs a model with kernels before its output layer",
+    ),
     (["--config.label_smoothing=1.0"], "config.label_smoothing must be >= 0 and < 1, got 1.0"),
     (["--config.data.batch_size=0"], "config.data.batch_size must be an integer >= 1, got 0"),
     (["--config.name=../x"], "config.name must be the name of one directory, got '../x'"),
