@@ -162,10 +162,11 @@ def run(
         return deadline - time.monotonic()
 
     def time_of(entry):
-        return entry.epochs * len(dataset.train.labels) / rate
+        return 5 + 1.1 * entry.epochs * len(dataset.train.labels) / rate  # with evaluation
 
     with ThreadPoolExecutor(4) as pool:
-        this = {entry: built(entry, dataset, TINY if short else LARGE) for entry in todo}
+        fields = TINY if short else LARGE
+        this = {entry: built(entry, dataset, fields) for entry in todo}
         compiling, planned = {}, COMPILING
         for entry in todo:  # seeds share their programs
             planned += time_of(entry)
@@ -175,19 +176,19 @@ def run(
             if entry[:2] not in compiling or time_of(entry) > left():
                 say(f"{entry.name}: not begun, {left():.0f} s are left")
                 continue
-            row = {"compile seconds": round(compiling[entry[:2]].result(), 1)}
+            seconds = compiling[entry[:2]].result()
             found = train(this[entry], deadline) if time_of(entry) < left() else None
             if found is None:
                 say(f"{entry.name}: no time is left")
                 continue
-            rate = found["images/s"]
-            row = entry._asdict() | {"fields": SCHEDULES[entry.epochs]} | found | row
-            keep(entry.name, row)
+            rate, curve = found["images/s"], found.pop("curve")
+            row = entry._asdict() | found | {"compile seconds": round(seconds, 1)}
+            keep(entry.name, row | {"fields": fields | SCHEDULES[entry.epochs], "curve": curve})
             say(f"{entry.name}: {found['accuracy']:.2f} % in {found['seconds']:.0f} s")
-            yield {"entry": entry.name} | {k: v for k, v in row.items() if k not in ("curve",)}
+            yield {"entry": entry.name} | row
     if (folder / f"{STEPS}.json").exists():
         return
-    if left() < (0 if short else 2 * COMPILING):
+    if left() < (0 if short else 3 * COMPILING):
         say(f"{STEPS}: not begun, {left():.0f} s are left")
         return
     rows = list(gpu_steps.steps_alone(short))

@@ -15,6 +15,7 @@ import pytest
 
 import reproduce
 from lnm_jax.errors import ConfigError
+from lnm_jax.training import configuration
 from reproduction import (
     arms,
     campaign,
@@ -489,6 +490,22 @@ def test_paper_scale_is_table_4_without_tuning(tmp_path):
         own = {**setting.fields, **arms.LNM.fields}
         assert set(own) <= {"data.directory", "timesteps", "neuron.kind", "neuron.degree"}
         assert not setting.rates
+
+
+def test_every_row_of_the_recipe_takes_something_away_from_it(tmp_path):
+    (tmp_path / "train").mkdir()
+    (setting,) = settings.fast("small", str(tmp_path))
+    whole = configuration.flatten(comparison.job_of(setting, arms.LIF, {}, 0, {}).config("runs"))
+    assert whole["optimizer.name"] == "muon"
+    assert whole["model.widths"] == [16, 32, 64]
+    for arm in arms.INGREDIENTS[1:]:
+        first = {field: values[-1] for field, values in arm.tries.items()}
+        config = comparison.job_of(setting, arm, first, 0, {}).config("runs")
+        configuration.validate_fields(config)
+        fields = configuration.flatten(config)
+        changed = {field for field in fields if fields[field] != whole[field]}
+        assert changed >= (arm.fields | first).keys() - {"neuron.kind", "neuron.degree"}, arm.name
+        assert changed, arm.name
 
 
 def test_methods_are_compared_on_recordings_images_and_intervals():
