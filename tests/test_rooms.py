@@ -89,9 +89,3 @@ def test_optional_packages_are_imported_where_they_are_used(room):
         for node in ast.parse(path.read_text()).body:  # statements of the module itself
             if isinstance(node, ast.Import | ast.ImportFrom):
                 assert {name.split(".")[0] for name in imported(node)} <= own, path
-
-
-def test_files_are_short():
-    for _, path in modules():
-        assert len(path.read_text().splitlines()) <= 300, path
-    assert len((ROOT / "train.py").read_text().splitlines()) <= 80
