@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from catalogue import trained
-from conftest import TINY
+from conftest import PUBLISHED, TINY
 
 from configs import digits
 from lnm_jax import data, export, models, neurons
@@ -30,7 +30,7 @@ CURRENTS = jax.random.normal(jax.random.key(1), (T, 3, 2, 2, 5))
 
 def configured(**fields):
     config = digits.get_config()
-    config.update_from_flattened_dict(TINY | fields)
+    config.update_from_flattened_dict(TINY | PUBLISHED | fields)
     configuration.validate(config)
     return config
 
@@ -324,7 +324,7 @@ def finish(process):
 
 @pytest.mark.xdist_group("devices")
 def test_two_devices_search_and_mask_as_one(command, tmp_path):
-    fields = {**SEARCH, **MASKED, "adaptation.epsilon": 0.3, "epochs": 2}
+    fields = {**PUBLISHED, **SEARCH, **MASKED, "adaptation.epsilon": 0.3, "epochs": 2}
     flags = [f"--config.{field}={value}" for field, value in fields.items()]
     finish(command("--config.name=one", *flags))
     finish(command("--config.name=two", *flags, devices=2))
