@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import PUBLISHED
 
 from configs import digits
 from lnm_jax.errors import ConfigError, Interrupted, NonFiniteError
@@ -145,6 +146,7 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted():
 
 
 def test_training_that_diverges_stops_and_names_the_layer(config):
+    config.update_from_flattened_dict(PUBLISHED)  # Muon's kernels cannot overflow
     config.optimizer.learning_rate = 1e36  # the first step's weights overflow in the second
     config.epochs, config.log_every, config.stop_after_non_finite = 4, 3, 4
     with pytest.raises(NonFiniteError, match=r"first in layer stem") as raised:
@@ -189,6 +191,7 @@ def test_the_diagnosis_follows_the_order_of_computation():
 
 
 def test_clipping_limits_the_norm_of_the_whole_gradient(config):
+    config.update_from_flattened_dict(PUBLISHED)
     config.optimizer.clip_norm = 0.5
     config.optimizer.momentum = config.optimizer.weight_decay = 0.0
     rates = dict.fromkeys(("weights", "neurons"), lambda _: 1.0)
