@@ -1,12 +1,21 @@
-"""CIFAR-10, ResNet-19, T = 2, by a recipe that learns within minutes.
+"""CIFAR-10, ResNet-19, T = 2, by a recipe that learns within minutes; docs/learning.md has why.
 
 python train.py --config=configs/cifar10_fast.py --config.data.directory=D
+
+Small, on a CPU core, with CIFAR-10 (JPEG) as a folder of images: --config.data.name=folder
+--config.data.image_size=16 --config.model.stem=16 --config.model.widths="(16,32,64)"
+--config.data.crop_padding=0 --config.epochs=1
+
+Measured at that small size (2026-11-28, seeds 0, 1, 2): after one epoch LNM 59.2 +- 0.6, LIF
+59.4 +- 0.7 %, where the paper's network and recipe reach 34.8 +- 0.9. The published width was not
+measured with this code.
 """
 
 from configs import base
 
 
 def get_config():
+    """Muon, tdBN's scales, membrane shortcuts, a triangle and a linear decay; 8 epochs."""
     config = base.get_config()
     config.timesteps = 2
     config.epochs = 8
