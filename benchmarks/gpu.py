@@ -4,9 +4,10 @@ python -m benchmarks gpu --minutes 12 --data D
 
 D holds CIFAR-10 as train/<class>/* and test/<class>/*. First the recipe of configs/cifar10_fast.py
 at the published width, LIF and LNM: 8 epochs of three seeds, 24 epochs, 60 epochs; then the
-training steps of `gpu_steps`, beside SpikingJelly's where it is installed. What is complete
-leaves a small file in results/gpu/ and is not run again: another machine goes on where this one
-stopped. Programs are compiled side by side in threads while others train.
+training steps of `gpu_steps`, beside SpikingJelly's where it is installed. An entry that is
+complete leaves a small file in results/gpu/ and is not run again: another machine goes on with the
+entries that are left. One that is cut off leaves nothing. Programs are compiled side by side in
+threads while others train, which may slow the first of them.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from lnm_jax.training import experiment, parallel
 
 MARGIN = 20.0  # seconds before the end in which nothing is begun
 COMPILING = 60.0  # seconds that an entry's programs take, side by side
+STEPS_NEED = 240.0  # seconds of the last entry, which is not cut off once it is begun
 RATE = 9000.0  # training images a second, until it is measured
 GOAL = 94.0  # %, whose time is reported
 # What differs from configs/cifar10_fast.py, by the epochs of the schedule.
@@ -87,7 +89,7 @@ def train(this: experiment.Experiment, deadline: float = float("inf")) -> dict |
     """A whole schedule; None if the deadline came first.
 
     Returns: accuracy of the last epoch, %; the curve, [epoch, accuracy, seconds of training steps
-      until then], after epochs that are powers of 2 or multiples of 6 and the last; images/s.
+      until then, compilation and evaluation left out], after epochs that are powers of 2 or multiples of 6 and the last; images/s.
     """
     config, seconds, curve = this.config, 0.0, []
     state = parallel.replicate(this.init())
@@ -97,6 +99,8 @@ def train(this: experiment.Experiment, deadline: float = float("inf")) -> dict |
     begun = None
     for step, batch in enumerate(batches, 1):
         state, _ = this.train_step(state, batch)
+        if step != last and time.monotonic() > deadline:
+            return None
         if begun is None:  # the first step compiles, or reads the cache
             jax.block_until_ready(state)
             begun = time.monotonic()
@@ -108,8 +112,6 @@ def train(this: experiment.Experiment, deadline: float = float("inf")) -> dict |
         if epoch & (epoch - 1) == 0 or epoch % 6 == 0 or step == last:
             accuracy = experiment.evaluate(this, state.variables)["accuracy"]
             curve.append([epoch, accuracy, round(seconds, 1)])
-        if time.monotonic() > deadline:
-            return None
         begun = time.monotonic()
     return {
         "accuracy": curve[-1][1],
@@ -138,16 +140,22 @@ def run(
       results: folder of results.
       where: facts of this machine, for the files.
       say: is called with a line of progress.
-    Raises: ConfigError for minutes that are not positive, or as the data set does.
+    Raises: ConfigError for minutes that are not positive, no GPU, or as the data set does.
     """
     if not minutes > 0:
         raise ConfigError(f"--minutes must be positive, got {minutes:g}")
+    if not short and jax.default_backend() == "cpu":
+        raise ConfigError("gpu needs a GPU, found none; --short shows on a CPU that it runs")
     deadline, rate = time.monotonic() + 60 * minutes - (0 if short else MARGIN), RATE
     if not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp())
     folder = results / "gpu"
     entries = RUNS[:2] if short else RUNS if directory else ()
     todo = [entry for entry in entries if not (folder / f"{entry.name}.json").exists()]
+    if len(todo) < len(entries):
+        say(
+            f"{len(entries) - len(todo)} of {len(entries)} schedules are in {folder} and not run again"
+        )
     if not directory and not short:
         say("without --data nothing is trained")
     dataset = None
@@ -173,10 +181,14 @@ def run(
             if planned < left() and (key := entry[:2]) not in compiling:
                 compiling[key] = pool.submit(compile_ahead, this[entry])
         for entry in todo:
-            if entry[:2] not in compiling or time_of(entry) > left():
-                say(f"{entry.name}: not begun, {left():.0f} s are left")
+            key = entry[:2]
+            needed = time_of(entry) + (0 if key in compiling else COMPILING)
+            if needed > left():
+                say(f"{entry.name}: needs {needed:.0f} s and is not begun, {left():.0f} s are left")
                 continue
-            seconds = compiling[entry[:2]].result()
+            if key not in compiling:  # training was faster than was planned
+                compiling[key] = pool.submit(compile_ahead, this[entry])
+            seconds = compiling[key].result()
             found = train(this[entry], deadline) if time_of(entry) < left() else None
             if found is None:
                 say(f"{entry.name}: no time is left")
@@ -187,9 +199,11 @@ def run(
             say(f"{entry.name}: {found['accuracy']:.2f} % in {found['seconds']:.0f} s")
             yield {"entry": entry.name} | row
     if (folder / f"{STEPS}.json").exists():
+        say(f"{STEPS}: in {folder} and not run again")
         return
-    if left() < (0 if short else 3 * COMPILING):
-        say(f"{STEPS}: not begun, {left():.0f} s are left")
+    needed = 0 if short else STEPS_NEED
+    if left() < needed:
+        say(f"{STEPS}: needs {needed:.0f} s and is not begun, {left():.0f} s are left")
         return
     rows = list(gpu_steps.steps_alone(short))
     keep(STEPS, {"rows": rows})

@@ -116,8 +116,9 @@ def test_the_list_for_a_gpu_leaves_files_and_goes_on_where_it_stopped(tmp_path, 
     assert kept["accuracy"] == kept["curve"][-1][1] > 0
     # Another machine that has these files but one.
     (tmp_path / "gpu" / "steps.json").unlink()
-    again, _ = listed(tmp_path)
+    again, said = listed(tmp_path)
     assert [row["entry"] for row in again] == ["steps"]
+    assert "2 of 2 schedules are in" in said[0]
 
 
 def test_the_list_begins_nothing_that_would_not_end_in_time(tmp_path):
@@ -126,6 +127,11 @@ def test_the_list_begins_nothing_that_would_not_end_in_time(tmp_path):
     assert len(said) == 3
     assert all("not begun" in line for line in said)
     assert not (tmp_path / "gpu").exists()
+
+
+def test_the_list_is_refused_without_a_gpu(capsys):
+    assert command.main(["gpu", "--data", "unused"]) != 0
+    assert capsys.readouterr().err.startswith("benchmarks: gpu needs a GPU, found none")
 
 
 def test_minutes_of_the_list_must_be_positive(capsys):

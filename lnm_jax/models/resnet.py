@@ -106,7 +106,8 @@ class SpikingResNet(SpikingNetwork):
       widths: channels of each stage.
       blocks: basic blocks of each stage; every stage but the first starts with stride 2.
       stem_kernel, stem_stride: of the stem's convolution.
-      stem_pool: 3x3 pooling with stride 2 of the stem's spikes: "max", "average" or "none".
+      stem_pool: 3x3 pooling with stride 2 of the stem's spikes, or with membrane shortcuts its
+        currents: "max", "average" or "none".
       shortcut: of blocks that change the shape, a name in `SHORTCUTS`. "membrane" puts spikes
         before every convolution of a block in place of behind it: the stem's currents go to the
         first block, and "last_spike" takes the last block's.
@@ -175,8 +176,8 @@ class SpikingResNet(SpikingNetwork):
             x = spiking(name="head_spike")(x, train=train)
         return self.classify(x)
 
-    def _look(self, spikes, number, train):
-        """Sows the logits of the side head after that block."""
+    def _look(self, x, number, train):
+        """Sows the logits of the side head on what that block sends: spikes or currents."""
         head = SideHead(
             self.num_classes,
             self.side_features,
@@ -186,7 +187,7 @@ class SpikingResNet(SpikingNetwork):
             dtype=self.dtype,
             name=f"side_head_{number}",
         )
-        logits = head(spikes.mean(0), train=train)
+        logits = head(x.mean(0), train=train)
         self.sow("side_logits", f"block_{number}", logits, reduce_fn=lambda _, new: new)
 
 

@@ -41,8 +41,8 @@ class LayerHealth(NamedTuple):
       rate: spikes per neuron and timestep.
       dead: share of neurons that never spiked.
       saturated: share that nearly always did, see `shares.saturated`.
-      window: share of potentials inside the surrogate's window, see `neurons.surrogate_window`;
-        None for neurons that decide by something else (PSN, MPBN) or are told when (recorded).
+      window: share of potentials inside the surrogate's window, see `neurons.surrogate_window`,
+        on the first evaluation batch of the examples; None for neurons that decide by something else (PSN, MPBN) or are told when (recorded).
     """
 
     rate: float
@@ -233,8 +233,8 @@ def illnesses(config, health: Health) -> list[str]:
         norms,
         lambda where, norm: (
             f"BatchNorm's scales are too small: {where}: {norm.scale:.2g}, so that currents do not "
-            f"reach the threshold of {neuron.threshold:g}. Start them there: "
-            f"config.model.tdbn={neuron.threshold:g}."
+            f"reach the threshold of {neuron.threshold:g}. Start them there with "
+            f"config.model.tdbn={neuron.threshold:g}, or lower config.neuron.threshold."
         ),
     )
     add(
@@ -284,12 +284,14 @@ def illnesses(config, health: Health) -> list[str]:
     if found or not kernels:
         return found
     change = np.median([kernel.update for kernel in kernels.values()])
-    step = f"a step changes a kernel by {change:.2g} of its norm"
+    step = f"a step changes the median kernel by {change:.2g} of its norm"
     slow = SLOW_MUON if optimizer.name == "muon" else SLOW
     if change < slow and health.accuracy < LEARNED:
-        found.append(f"The learning rate is too low: {step}. Raise {rate}.")
+        found.append(f"The learning rate is too low: {step}; 0.003 to 0.05 is usual. Raise {rate}.")
     if not change < FAST:
-        found.append(f"The learning rate is too high: {step}. Lower {rate}.")
+        found.append(
+            f"The learning rate is too high: {step}; 0.003 to 0.05 is usual. Lower {rate}."
+        )
     return found
 
 
@@ -308,6 +310,7 @@ def summary(health: Health, sentences: list[str]) -> str:
         [
             table(LayerHealth._fields, health.layers),
             table(KernelHealth._fields, health.kernels),
+            table(NormHealth._fields, health.norms),
             "\n".join(sentences) or "Nothing is clearly ill.",
         ]
     )

@@ -16,7 +16,8 @@ from lnm_jax.errors import ConfigError
 
 GROUPS = ("neurons", "weights", "kernels")
 DECAYS = ("cosine", "linear")
-# Layers whose results are the network's: no norm takes away the scale of their kernels.
+# Layers whose results are the network's, and so is the scale of their kernels; "weights" is the
+# one of `models.RecordedLayer`.
 OUTPUTS = ("classifier", "weights")
 
 
@@ -153,8 +154,9 @@ def muon(
     """Muon for kernels (..., in, out), each a matrix of `out` columns.
 
     The update is rate times the momentum's nearest semi-orthogonal matrix, by Newton-Schulz
-    iterations in float32. A norm after the layer makes its result independent of the kernel's own
-    norm, which therefore is held at sqrt(out), so that the rate alone says how far a step turns it.
+    iterations. BatchNorm after a convolution makes the result independent of the kernel's own norm,
+    which therefore is held at sqrt(out), so that the rate alone says how far a step turns it. A
+    spiking head has no norm; it starts at that norm and is held there too.
 
     Args:
       rate: learning rate as a function of the step.
