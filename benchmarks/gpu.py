@@ -89,7 +89,8 @@ def train(this: experiment.Experiment, deadline: float = float("inf")) -> dict |
     """A whole schedule; None if the deadline came first.
 
     Returns: accuracy of the last epoch, %; the curve, [epoch, accuracy, seconds of training steps
-      until then, compilation and evaluation left out], after epochs that are powers of 2 or multiples of 6 and the last; images/s.
+      until then, compilation and evaluation left out], after epochs that are powers of 2 or
+      multiples of 6 and the last; images/s.
     """
     config, seconds, curve = this.config, 0.0, []
     state = parallel.replicate(this.init())
@@ -99,6 +100,8 @@ def train(this: experiment.Experiment, deadline: float = float("inf")) -> dict |
     begun = None
     for step, batch in enumerate(batches, 1):
         state, _ = this.train_step(state, batch)
+        if step % 50 == 0:  # so that the clock sees what is done
+            jax.block_until_ready(state)
         if step != last and time.monotonic() > deadline:
             return None
         if begun is None:  # the first step compiles, or reads the cache
@@ -153,9 +156,8 @@ def run(
     entries = RUNS[:2] if short else RUNS if directory else ()
     todo = [entry for entry in entries if not (folder / f"{entry.name}.json").exists()]
     if len(todo) < len(entries):
-        say(
-            f"{len(entries) - len(todo)} of {len(entries)} schedules are in {folder} and not run again"
-        )
+        done = f"{len(entries) - len(todo)} of {len(entries)} schedules"
+        say(f"{done} are in {folder} and not run again")
     if not directory and not short:
         say("without --data nothing is trained")
     dataset = None

@@ -42,7 +42,8 @@ class LayerHealth(NamedTuple):
       dead: share of neurons that never spiked.
       saturated: share that nearly always did, see `shares.saturated`.
       window: share of potentials inside the surrogate's window, see `neurons.surrogate_window`,
-        on the first evaluation batch of the examples; None for neurons that decide by something else (PSN, MPBN) or are told when (recorded).
+        on the first evaluation batch of the examples; None for neurons that decide by something
+        else (PSN, MPBN) or are told when (recorded).
     """
 
     rate: float
@@ -284,14 +285,12 @@ def illnesses(config, health: Health) -> list[str]:
     if found or not kernels:
         return found
     change = np.median([kernel.update for kernel in kernels.values()])
-    step = f"a step changes the median kernel by {change:.2g} of its norm"
+    step = f"a step changes the median kernel by {change:.2g} of its norm, 0.003 to 0.05 is usual"
     slow = SLOW_MUON if optimizer.name == "muon" else SLOW
     if change < slow and health.accuracy < LEARNED:
-        found.append(f"The learning rate is too low: {step}; 0.003 to 0.05 is usual. Raise {rate}.")
+        found.append(f"The learning rate is too low: {step}. Raise {rate}.")
     if not change < FAST:
-        found.append(
-            f"The learning rate is too high: {step}; 0.003 to 0.05 is usual. Lower {rate}."
-        )
+        found.append(f"The learning rate is too high: {step}. Lower {rate}.")
     return found
 
 
