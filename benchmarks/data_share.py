@@ -11,8 +11,8 @@ import time
 import jax
 import numpy as np
 
-from configs import cifar10_resnet19, cifar100_resnet19, digits, digits_dvs
 from lnm_jax import data
+from lnm_jax.configs import cifar10_resnet19, cifar100_resnet19, digits, digits_dvs
 from lnm_jax.training import experiment, parallel
 
 

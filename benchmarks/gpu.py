@@ -23,8 +23,8 @@ from typing import NamedTuple
 import jax
 
 from benchmarks import gpu_steps
-from configs import cifar10_fast
 from lnm_jax import data
+from lnm_jax.configs import cifar10_fast
 from lnm_jax.errors import ConfigError
 from lnm_jax.training import experiment, parallel
 

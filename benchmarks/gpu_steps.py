@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import peer, timing, train_step
-from configs import cifar10_resnet19
 from lnm_jax import data, models, neurons
+from lnm_jax.configs import cifar10_resnet19
 from lnm_jax.training import experiment, parallel
 
 DTYPES = ("float32", "bfloat16")

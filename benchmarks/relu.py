@@ -7,8 +7,8 @@ size of docs/learning.md: width 16, 16x16 pixels, one epoch. Muon, and SGD at a 
 import jax
 
 from benchmarks import gpu
-from configs import cifar10_fast, digits
 from lnm_jax import data, neurons
+from lnm_jax.configs import cifar10_fast, digits
 from lnm_jax.training import experiment
 
 SEEDS = (0, 1, 2)

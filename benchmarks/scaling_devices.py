@@ -10,8 +10,8 @@ import time
 import jax
 import numpy as np
 
-from configs import digits
 from lnm_jax import data
+from lnm_jax.configs import digits
 from lnm_jax.training import experiment, parallel
 
 

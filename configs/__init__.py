@@ -1,1 +1,1 @@
-"""Experiments: `base` has every field, each other file states what differs."""
+"""Experiments by their paths; what they set is in lnm_jax/configs."""

@@ -1,16 +1,3 @@
-"""CIFAR10-DVS, ResNet-19, T = 10, as Table 4 has it.
+"""The experiment of lnm_jax/configs/cifar10dvs_resnet19.py, by its path."""
 
-python train.py --config=configs/cifar10dvs_resnet19.py --config.data.directory=D
-D holds CIFAR10DVS/<class>/*.aedat4.
-
-Published (Table 2): 81.39 +- 0.25 %. Not measured here yet.
-"""
-
-from configs import cifar10dvs_vggsnn
-
-
-def get_config():
-    """VGGSNN's recipe for another network."""
-    config = cifar10dvs_vggsnn.get_config()
-    config.model.name = "resnet19"
-    return config
+from lnm_jax.configs.cifar10dvs_resnet19 import get_config  # noqa: F401

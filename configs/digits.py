@@ -1,21 +1,3 @@
-"""Handwritten digits (embedded in scikit-learn), a small ResNet of 5 spiking layers, T = 4.
+"""The experiment of lnm_jax/configs/digits.py, by its path."""
 
-python train.py
-"""
-
-from configs import base
-
-
-def get_config():
-    """The default experiment: learned neurons on real data, by the recipe of docs/learning.md."""
-    config = base.get_config()
-    config.epochs = 8
-    config.neuron.surrogate = "triangle"
-    config.model.tdbn = 0.5
-    config.data.batch_size = 32
-    config.data.crop_padding = 1
-    config.optimizer.name = "muon"
-    config.optimizer.learning_rate = 0.05
-    config.optimizer.nesterov = True
-    config.optimizer.decay = "linear"
-    return config
+from lnm_jax.configs.digits import get_config  # noqa: F401

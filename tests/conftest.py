@@ -24,7 +24,7 @@ import pytest
 
 sys.path.insert(0, str(ROOT))  # train.py and configs/ are the repository's, not the package's
 
-from configs import digits
+from lnm_jax.configs import digits
 
 TINY = {
     "progress": False,

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import digits
 from lnm_jax import data, layers, neurons
 from lnm_jax.analysis import activity, drawing, recording
+from lnm_jax.configs import digits
 from lnm_jax.training import experiment, losses, parallel, shares, steps
 
 T = 4

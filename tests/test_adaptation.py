@@ -12,9 +12,9 @@ import pytest
 from catalogue import trained
 from conftest import PUBLISHED, TINY
 
-from configs import digits
 from lnm_jax import data, export, models, neurons
 from lnm_jax.analysis import recording
+from lnm_jax.configs import digits
 from lnm_jax.errors import ConfigError
 from lnm_jax.export import network
 from lnm_jax.layers import MembraneNorm, Spiking

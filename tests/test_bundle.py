@@ -285,7 +285,7 @@ def test_runs_that_cannot_be_exported_are_refused_in_one_line(config, tmp_path, 
     path = os.path.join(directory, "config.json")
     with open(path) as file:
         text = file.read()
-    for damaged, message in ((text[:40], "not a configuration"), ("{}", "older version")):
+    for damaged, message in ((text[:40], "not a configuration"), ('{"sed": 1}', "of this version")):
         with open(path, "w") as file:
             file.write(damaged)
         assert message in refused(capsys, directory, "--format", "bundle")

@@ -12,15 +12,14 @@ import jax
 import numpy as np
 import pytest
 
-import train
-from configs import digits
-from lnm_jax.training import experiment, run_directory
+from lnm_jax import cli
+from lnm_jax.training import configuration, experiment, run_directory
 from lnm_jax.training.checkpoint import Checkpoints
 
 
 def final_state(directory):
     """The state that a run's last checkpoint holds."""
-    config = run_directory.read_config(str(directory), digits.get_config())
+    config = configuration.read(str(directory))
     with Checkpoints(str(directory / "checkpoints"), keep=2) as checkpoints:
         return checkpoints.restore(experiment.build(config).init())
 
@@ -81,7 +80,7 @@ def test_eight_devices_give_the_parameters_of_one(command, tmp_path):
 
 
 def digits_like(directory):
-    return run_directory.read_config(str(directory), digits.get_config())
+    return configuration.read(str(directory))
 
 
 RECORDED = ["--config.data.name=identify", "--config.loss.name=spike_trains"]
@@ -141,7 +140,7 @@ BAD = [
     (["--config.data.batch_size=0"], "config.data.batch_size must be an integer >= 1, got 0"),
     (["--config.name=../x"], "config.name must be the name of one directory, got '../x'"),
     (["--config=configs/none.py"], "configs/none.py"),
-    (["--resume=runs/none"], "runs/none: no run here to resume"),
+    (["--resume=runs/none"], "runs/none: no run here (config.json is missing)"),
     (["--resume=runs/none", "--config.seed=3"], "--resume continues a run with its own"),
     (["epochs=3"], "epochs=3: not a flag"),
     (["--epochs=3"], "epochs"),
@@ -153,7 +152,7 @@ def test_bad_input_gets_one_line_and_writes_nothing(
     arguments, message, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    assert train.main(["train.py", *arguments]) == 2
+    assert cli.main(["train.py", *arguments]) == 2
     out, err = capsys.readouterr()
     assert message in err
     assert err.startswith("train.py: ")
@@ -172,14 +171,14 @@ def test_a_batch_that_the_devices_do_not_divide_is_refused(command, tmp_path):
 def test_a_run_without_a_checkpoint_is_not_resumed(config, capsys):
     directory = pathlib.Path(run_directory.create(config))
     for _ in range(2):  # without, and with an empty directory of checkpoints
-        assert train.main(["train.py", f"--resume={directory}"]) == 2
+        assert cli.main(["train.py", f"--resume={directory}"]) == 2
         assert "no checkpoint to resume from" in capsys.readouterr().err
         (directory / "checkpoints").mkdir(exist_ok=True)
     assert sorted(os.listdir(directory)) == [".lock", "checkpoints", "config.json"]
 
 
 def test_help_shows_the_commands(capsys):
-    assert train.main(["train.py", "--help"]) == 0
+    assert cli.main(["train.py", "--help"]) == 0
     assert "--resume=runs/<name>" in capsys.readouterr().out
 
 
@@ -196,7 +195,7 @@ def test_the_process_restarts_itself_once_for_huge_pages(tmp_path):
             env=env | {"LNM_HUGE_PAGES": switch},
             stdout=subprocess.PIPE,
             text=True,
-            cwd=train.HERE,
+            cwd=pathlib.Path(cli.__file__).parent.parent,
         )
         runs[switch] = (str(process.pid), process.communicate()[0])
     if platform.libc_ver()[0] == "glibc":

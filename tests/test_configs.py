@@ -6,8 +6,8 @@ import pathlib
 import jax
 import pytest
 
-from configs import base
 from lnm_jax import models, neurons, paper
+from lnm_jax.configs import base
 from lnm_jax.training import configuration
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -44,7 +44,7 @@ def augmentations(config):
 
 @pytest.mark.parametrize("name", COLUMNS)
 def test_a_configuration_equals_its_column_of_table_4(name):
-    config = importlib.import_module(f"configs.{name}").get_config()
+    config = importlib.import_module(f"lnm_jax.configs.{name}").get_config()
     dataset, network = COLUMNS[name]
     column = paper.recipe(dataset)
     assert paper.recipe(config.data.name) is column
@@ -80,7 +80,7 @@ def test_every_network_of_table_4_has_a_configuration():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("[!_]*.py")), ids=lambda p: p.stem)
 def test_every_configuration_is_valid_and_its_model_takes_its_data(path):
-    config = importlib.import_module(f"configs.{path.stem}").get_config()
+    config = importlib.import_module(f"lnm_jax.configs.{path.stem}").get_config()
     configuration.validate(config)
     assert set(configuration.flatten(config)) == set(configuration.flatten(base.get_config()))
     shape = {

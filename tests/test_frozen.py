@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from configs import base, digits, identify, interval
 from lnm_jax import data, models, neurons
+from lnm_jax.configs import base, digits, identify, interval
 from lnm_jax.training import experiment, steps
 
 HERE = pathlib.Path(__file__).resolve().parent / "frozen"

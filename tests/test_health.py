@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-from configs import digits
 from lnm_jax import neurons
 from lnm_jax.analysis import __main__ as command
+from lnm_jax.configs import digits
 from lnm_jax.training import experiment, health, loop
 from lnm_jax.training.health import Health, KernelHealth, LayerHealth, NormHealth
 

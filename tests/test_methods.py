@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import digits
 from lnm_jax import data, export, models, neurons
+from lnm_jax.configs import digits
 from lnm_jax.errors import ConfigError
 from lnm_jax.layers import ConvNorm, MembraneNorm, Spiking
 from lnm_jax.models.side_head import SideHead

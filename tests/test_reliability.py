@@ -16,7 +16,7 @@ import optax
 import pytest
 from conftest import PUBLISHED
 
-from configs import digits
+from lnm_jax.configs import digits
 from lnm_jax.errors import ConfigError, Interrupted, NonFiniteError
 from lnm_jax.training import (
     diagnose,
@@ -268,7 +268,7 @@ def test_two_runs_do_not_share_a_directory(tmp_path):
 def test_a_step_reduces_the_gradient_once(tmp_path):
     program = """
 import re, jax
-from configs import digits
+from lnm_jax.configs import digits
 from lnm_jax import data
 from lnm_jax.training import experiment, parallel
 config = digits.get_config()
@@ -300,7 +300,7 @@ def test_im_loss_is_the_same_on_one_device_and_on_two():
     """Its target is for the mean over the whole batch, not for each device's share."""
     program = """
 import jax
-from configs import digits
+from lnm_jax.configs import digits
 from lnm_jax import data
 from lnm_jax.training import experiment, parallel
 config = digits.get_config()

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-from configs import digits
 from lnm_jax import data, neurons
 from lnm_jax.analysis import __main__ as command
 from lnm_jax.analysis import (
@@ -26,6 +25,7 @@ from lnm_jax.analysis import (
     runs,
     side_by_side,
 )
+from lnm_jax.configs import digits
 from lnm_jax.errors import ConfigError
 from lnm_jax.training import experiment, finished, loop, run_directory
 from lnm_jax.training.checkpoint import Checkpoints
@@ -299,8 +299,8 @@ def test_what_is_no_finished_run_is_said_in_one_line(folder, tmp_path, capsys):
     shutil.copytree(folder / "lnm", copy)
     shutil.rmtree(copy / "checkpoints")
     assert "no checkpoint here" in refused(capsys, "report", str(copy))
-    (copy / "config.json").write_text('{"seed": 1}')
-    assert "written by an older version" in refused(capsys, "report", str(copy))
+    (copy / "config.json").write_text('{"seed": "one"}')
+    assert "not a configuration of this version" in refused(capsys, "report", str(copy))
     (copy / "config.json").write_text("{")
     assert "not a configuration" in refused(capsys, "report", str(copy))
 

@@ -13,16 +13,19 @@ BELOW = {
     "launch": set(),
     "recompute": set(),
     "paper": set(),
+    "configs": set(),
     "neurons": {"errors", "recompute"},
     "layers": {"neurons", "recompute"},
     "models": {"layers", "neurons"},
     "data": {"errors", "neurons", "version"},
-    "training": {"data", "errors", "launch", "layers", "models", "neurons"},
+    "training": {"configs", "data", "errors", "launch", "layers", "models", "neurons"},
+    "cli": {"analysis", "configs", "errors", "export", "launch", "training"},
     "export": {"data", "errors", "launch", "layers", "models", "neurons", "training"},
     "analysis": {"data", "errors", "launch", "layers", "models", "neurons", "paper", "training"},
 }
 # neurons is pure JAX; optional packages are imported inside the functions that use them.
 ALLOWED_AT_TOP = {
+    "configs": {"ml_collections"},
     "paper": set(),
     "recompute": {"jax"},
     "neurons": {"jax", "numpy"},

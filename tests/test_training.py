@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from ml_collections import ConfigDict
 
-from configs import base
 from lnm_jax import data, models, neurons
+from lnm_jax.configs import base
 from lnm_jax.errors import ConfigError
 from lnm_jax.training import (
     configuration,
@@ -223,7 +224,7 @@ def run(tmp_path_factory):
     """A trained tiny run, shared: tests only read it."""
     from conftest import TINY
 
-    from configs import digits
+    from lnm_jax.configs import digits
 
     config = digits.get_config()
     config.directory, config.name = str(tmp_path_factory.mktemp("runs")), "shared"
@@ -395,23 +396,58 @@ def test_every_field_has_a_rule():
     assert set(fields) == set(configuration.RULES) | own | {"neuron.kind"}
 
 
-def test_a_configuration_survives_its_file(config):
-    text = configuration.to_json(config)
-    again = configuration.from_json(text, base.get_config())
+def test_a_configuration_survives_its_file(config, tmp_path):
+    file = tmp_path / "run" / "config.json"
+    run_directory.create(config)
+    again = configuration.read(str(file.parent))
     assert configuration.flatten(again) == configuration.flatten(config)
+    assert again.is_locked
     assert neurons.build(**again.neuron)
-    with pytest.raises(ConfigError, match="timestep"):
-        configuration.from_json('{"timestep": 3}', base.get_config())
+    for text, message in (
+        ('{"timestep": 3}', r"not a configuration of this version \(.*timestep"),
+        ('{"timesteps": "four"}', "not a configuration of this version"),
+        ('{"times', r"config.json: not a configuration \("),
+    ):
+        file.write_text(text)
+        with pytest.raises(ConfigError, match=message):
+            configuration.read(str(file.parent))
 
 
-def test_derived_names_differ_where_results_may(config):
+def test_a_run_older_than_a_field_has_its_default_and_its_own_values(config):
+    """In a resume too, whatever the defaults of the command line's experiment are."""
+    directory = pathlib.Path(run_directory.create(config))
+    own = json.loads((directory / "config.json").read_text())
+    del own["optimizer"]["decay"], own["checkpoint"]
+    (directory / "config.json").write_text(json.dumps(own))
+    again = configuration.read(str(directory))
+    assert config.optimizer.decay == "linear"  # the digits' own
+    assert again.optimizer.decay == "cosine"
+    assert again.checkpoint.keep == 2
+    assert again.optimizer.name == "muon"
+    with pytest.raises(ConfigError, match=r"another .* \(optimizer.decay: 'cosine', not"):
+        run_directory.check(config)
+
+
+def test_derived_names_differ_where_results_may(config, monkeypatch):
     config.name = ""
-    name = run_directory.derived_name(config)
+    name = configuration.derived_name(config)
     assert name.startswith("digits-lnm-0-")
     config.progress = True
-    assert run_directory.derived_name(config) == name
+    assert configuration.derived_name(config) == name
+    default = base.get_config()
+
+    def with_a_new_field():
+        return ConfigDict({**default.to_dict(), "novel": 1})
+
+    with monkeypatch.context() as patch, config.unlocked():
+        patch.setattr(base, "get_config", with_a_new_field)
+        config.novel = 1
+        assert configuration.derived_name(config) == name  # a new field renames no run
+        config.novel = 2
+        assert configuration.derived_name(config) != name
+        del config.novel
     config.optimizer.learning_rate = 0.07
-    assert run_directory.derived_name(config) != name
+    assert configuration.derived_name(config) != name
 
 
 def test_a_run_of_data_elsewhere_is_pointed_at(config, tmp_path, caplog):

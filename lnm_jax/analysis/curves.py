@@ -53,7 +53,7 @@ def groups(runs: Sequence[Run]) -> list[Group]:
     computed = []
     for run in runs:
         fields = configuration.flatten(run.experiment.config)
-        places = ("seed", *configuration.PLACES)
+        places = ("seed", *configuration.BOOKKEEPING_FIELDS)
         fields = {key: value for key, value in fields.items() if key not in places}
         computed.append(fields)
         alike.setdefault(json.dumps(fields, sort_keys=True), []).append(run)

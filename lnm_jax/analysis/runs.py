@@ -23,7 +23,7 @@ def load_all(directories: Sequence[str]) -> list[Run]:
     """Several runs; those of the same data share one copy of it. Raises as `finished.load`."""
     loaded: list[Run] = []
     for directory in directories:
-        config = finished.read_config(directory)
+        config = configuration.read(directory)
         same = (
             run.experiment.dataset
             for run in loaded

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import json
+import os
+import re
 
 from lnm_jax import data, models, neurons
 from lnm_jax.errors import ConfigError
@@ -13,9 +16,11 @@ from lnm_jax.layers.spiking import SHARING, STARTS
 from lnm_jax.neurons import checks
 from lnm_jax.training import losses, optimizer, parallel
 
+FILE = "config.json"  # in a run's directory
+
 # Fields that do not change what is computed: a run may be moved, renamed, watched, saved more
 # often, or go on with other devices.
-PLACES = (
+BOOKKEEPING_FIELDS = (
     "name",
     "directory",
     "progress",
@@ -77,7 +82,7 @@ _below_one = functools.partial(checks.from_below, low=0, high=1)
 
 POOLS = ("max", "average", "none")
 
-# Every field of configs/base.py; those of `neuron` are checked by the neuron's own factory.
+# Every field of lnm_jax/configs/base.py; those of `neuron` are checked by the neuron's own factory.
 RULES = {
     "name": _name,
     "directory": _text,
@@ -257,14 +262,36 @@ def _adaptation(config) -> None:
             raise ValueError(f"adaptation.temperature must be false for {field} {value}, got True")
 
 
+def _defaults():
+    from lnm_jax.configs import base  # which needs ml_collections
+
+    return base.get_config()
+
+
 def differences(config, other) -> list[str]:
-    """Fields, `PLACES` apart, in which two configurations differ, as "field: a, not b"."""
+    """Fields, but for bookkeeping, in which two configurations differ, as "field: a, not b"."""
     ours, theirs = flatten(config), flatten(other)
     return [
         f"{field}: {theirs.get(field)!r}, not {ours.get(field)!r}"
         for field in sorted(ours | theirs)
-        if field not in PLACES and ours.get(field) != theirs.get(field)
+        if field not in BOOKKEEPING_FIELDS and ours.get(field) != theirs.get(field)
     ]
+
+
+def derived_name(config) -> str:
+    """A name that two runs share only if they compute the same, e.g. "digits-lnm-0-1f3a9c".
+
+    Of the fields that are not at their defaults, so that a new field renames no run.
+    """
+    defaults = flatten(_defaults())
+    changed = {
+        field: value
+        for field, value in flatten(config).items()
+        if field not in BOOKKEEPING_FIELDS and value != defaults.get(field)
+    }
+    digest = hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:6]
+    names = (re.sub(r"[^\w.-]", "_", name) for name in (config.data.name, config.neuron.kind))
+    return "-".join([*names, str(config.seed), digest])
 
 
 def to_json(config) -> str:
@@ -272,15 +299,26 @@ def to_json(config) -> str:
     return json.dumps(config.to_dict(), indent=2) + "\n"
 
 
-def from_json(text: str, base):
-    """The configuration that `to_json` wrote, over a locked `base` that knows every field.
+def read(directory: str):
+    """The locked configuration of the run in `directory`, wherever that was moved to.
 
-    Raises: ConfigError for a field that base does not have, or a value of another type.
+    A field that the run does not name, since it is older than the field, has its default.
+
+    Raises: ConfigError if there is none, or if it is not one of this version.
     """
-    config = base.copy_and_resolve_references()
-    config.lock()
+    path = os.path.join(directory, FILE)
+    config = _defaults()
     try:
-        config.update(json.loads(text))
+        with open(path) as file:
+            own = json.load(file)
+    except OSError:
+        raise ConfigError(f"{directory}: no run here ({FILE} is missing)") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: not a configuration ({error})") from None
+    try:
+        config.update(own)
     except (KeyError, AttributeError, TypeError, ValueError) as error:
-        raise ConfigError(f"config.json does not fit this version: {error}") from None
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path}: not a configuration of this version ({reason})") from None
+    config.directory, config.name = os.path.split(os.path.normpath(directory))
     return config

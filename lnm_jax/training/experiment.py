@@ -72,7 +72,7 @@ def build(
     """The experiment of a validated configuration. Compiles and writes nothing.
 
     Args:
-      config: with the fields of configs/base.py.
+      config: with the fields of lnm_jax/configs/base.py.
       dataset: to train on; None loads the one that `config.data` names.
       neuron: of every spiking layer; None makes the one that `config.neuron` names.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 
@@ -10,7 +9,7 @@ import jax
 
 from lnm_jax import data
 from lnm_jax.errors import ConfigError
-from lnm_jax.training import configuration, experiment, metrics, run_directory
+from lnm_jax.training import configuration, experiment, metrics
 from lnm_jax.training.checkpoint import Checkpoints
 from lnm_jax.training.loop import Run
 
@@ -29,7 +28,7 @@ def load(directory: str, *, best: bool = False, dataset: data.Dataset | None = N
       configuration is not of this version.
     """
     started = time.monotonic()
-    config = read_config(directory)
+    config = configuration.read(directory)
     with Checkpoints(os.path.join(directory, "checkpoints"), keep=1) as checkpoints:
         if checkpoints.latest is None:
             raise ConfigError(
@@ -52,32 +51,6 @@ def load(directory: str, *, best: bool = False, dataset: data.Dataset | None = N
         seconds=time.monotonic() - started,
         images_per_second=None,
     )
-
-
-def read_config(directory: str):
-    """The locked configuration of a run, which names every field itself.
-
-    Raises: ConfigError if the file is missing, is no configuration, or not of this version.
-    """
-    from ml_collections import ConfigDict
-
-    path = os.path.join(directory, run_directory.CONFIG)
-    try:
-        with open(path) as file:
-            config = ConfigDict(json.load(file))
-    except OSError:
-        raise ConfigError(f"{directory}: no run here ({run_directory.CONFIG} is missing)") from None
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{path}: not a configuration ({error})") from None
-    given = configuration.flatten(config)
-    missing = [field for field in configuration.RULES if field not in given]
-    if missing:
-        raise ConfigError(
-            f"{path}: written by an older version, without {', '.join(missing[:3])}"
-            f"{' ...' if len(missing) > 3 else ''}; add them as configs/base.py has them"
-        )
-    config.directory, config.name = os.path.split(os.path.normpath(directory))
-    return config.lock()
 
 
 def _records(directory: str) -> list[dict]:

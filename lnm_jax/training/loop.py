@@ -83,7 +83,7 @@ def train(config, *, must_resume: bool = False) -> Run:
     SIGTERM and SIGINT end it after the step that is under way and a checkpoint; see `interrupt`.
 
     Args:
-      config: a locked ConfigDict with the fields of configs/base.py.
+      config: a locked ConfigDict with the fields of lnm_jax/configs/base.py.
       must_resume: a missing checkpoint is an error instead of a fresh start.
     Returns: the finished `Run`. A directory whose run is complete is read, not run again.
     Raises: ConfigError before anything is written, or when the disk refuses; NonFiniteError;

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
-import json
 import logging
 import os
 import platform
@@ -13,39 +11,12 @@ import platform
 from lnm_jax.errors import ConfigError
 from lnm_jax.training import configuration
 
-CONFIG = "config.json"
 LOCK = ".lock"
-
-
-def derived_name(config) -> str:
-    """A name that two runs share only if they compute the same, e.g. "digits-lnm-0-1f3a9c"."""
-    fields = configuration.flatten(config)
-    computed = {key: value for key, value in fields.items() if key not in configuration.PLACES}
-    digest = hashlib.sha256(json.dumps(computed, sort_keys=True).encode()).hexdigest()[:6]
-    return f"{config.data.name}-{config.neuron.kind}-{config.seed}-{digest}"
 
 
 def path_of(config) -> str:
     """The directory that a configuration runs in."""
-    return os.path.join(config.directory, config.name or derived_name(config))
-
-
-def read_config(directory: str, base):
-    """The configuration of the run in `directory`, wherever that was moved to.
-
-    Args:
-      directory: of the run.
-      base: a locked configuration that knows every field.
-    Raises: ConfigError if there is none.
-    """
-    path = os.path.join(directory, CONFIG)
-    try:
-        with open(path) as file:
-            config = configuration.from_json(file.read(), base)
-    except OSError:
-        raise ConfigError(f"{directory}: no run here to resume ({CONFIG} is missing)") from None
-    config.directory, config.name = os.path.split(os.path.normpath(directory))
-    return config
+    return os.path.join(config.directory, config.name or configuration.derived_name(config))
 
 
 def check(config) -> None:
@@ -58,12 +29,12 @@ def check(config) -> None:
         return
     if not os.path.isdir(directory):
         raise ConfigError(f"{directory}: exists and is not a directory")
-    if not os.path.exists(os.path.join(directory, CONFIG)):
+    if not os.path.exists(os.path.join(directory, configuration.FILE)):
         # A run that was killed while it wrote its first file may have left the half of it.
-        if set(os.listdir(directory)) - {f"{CONFIG}.tmp", LOCK}:
+        if set(os.listdir(directory)) - {f"{configuration.FILE}.tmp", LOCK}:
             raise ConfigError(f"{directory}: exists and is not a run; choose another config.name")
         return
-    found = configuration.differences(config, read_config(directory, config))
+    found = configuration.differences(config, configuration.read(directory))
     if found:
         raise ConfigError(
             f"{directory}: holds a run of another configuration ({'; '.join(found)}); "
@@ -79,9 +50,8 @@ def remark_on_data(config) -> str | None:
     Returns: None if the place is the same, or if there is no run.
     """
     try:
-        with open(os.path.join(path_of(config), CONFIG)) as file:
-            place = json.load(file)["data"]["directory"]
-    except (OSError, ValueError, KeyError):
+        place = configuration.read(path_of(config)).data.directory
+    except ConfigError:
         return None
     if place is None or os.path.realpath(place) == os.path.realpath(config.data.directory or ""):
         return None
@@ -96,8 +66,8 @@ def create(config) -> str:
     directory = path_of(config)
     with writing(directory):
         os.makedirs(directory, exist_ok=True)
-        if not os.path.exists(os.path.join(directory, CONFIG)):
-            write(directory, CONFIG, configuration.to_json(config))
+        if not os.path.exists(os.path.join(directory, configuration.FILE)):
+            write(directory, configuration.FILE, configuration.to_json(config))
     return directory
 
 

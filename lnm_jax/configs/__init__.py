@@ -1,0 +1,1 @@
+"""Experiments: `base` has every field, each other file states what differs."""

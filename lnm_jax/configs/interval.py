@@ -1,0 +1,27 @@
+"""Time between two pulses: six classes, three dense layers, T = 30; seconds on a CPU.
+
+python train.py --config=configs/interval.py
+
+At this task a neuron that keeps what it received has an advantage over a leaky one. A leaky one
+does best at a learning rate of 1, a learned one at 0.3. From the decay of 0.25 f has a long way to
+go, hence its own rate of 0.1; from a decay of 0.9 one run in ten collapses with it, and 0.003 is
+better (docs/results.md).
+"""
+
+from lnm_jax.configs import base
+
+
+def get_config():
+    """15 epochs of 4,000 drawn examples; the gradient is clipped, since T is long."""
+    config = base.get_config()
+    config.timesteps = 30
+    config.epochs = 15
+    config.neuron.surrogate = "triangle"
+    config.model.name = "mlp"
+    config.data.name = "interval"
+    config.data.batch_size = 100
+    config.data.eval_batch_size = 1000
+    config.optimizer.learning_rate = 0.3
+    config.optimizer.neuron_learning_rate = 0.1
+    config.optimizer.clip_norm = 5.0
+    return config
