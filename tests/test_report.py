@@ -9,9 +9,10 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from catalogue import after_each
 from conftest import TINY
 
-from lnm_jax import data, neurons
+from lnm_jax import data
 from lnm_jax.analysis import __main__ as command
 from lnm_jax.analysis import (
     curves,
@@ -108,7 +109,7 @@ def test_the_recording_counts_what_a_plain_pass_counts(run, recorded):
     currents = np.asarray(seen["intermediates"]["stem"]["__call__"][0])
     currents = np.broadcast_to(currents, (2, *currents.shape))
     params = recording.neuron_params(run.state.params, path)
-    states, spikes = neurons.trace(this.neuron, params, currents)
+    states, spikes = after_each(this.neuron, params, currents)
     u = np.concatenate([np.zeros_like(states[:1]), states[:-1]])
     layer = recorded.layers[path]
     assert recorded.examples == EXAMPLES

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from catalogue import after_each
 
 from lnm_jax import data, models, neurons
 from lnm_jax.data import identify, interval
@@ -74,7 +75,7 @@ def test_with_its_own_spikes_a_recorded_layer_integrates_as_the_free_one(kind):
     neuron = neurons.build(kind)
     params = neuron.init(jax.random.key(0))
     currents = 0.4 * jax.random.normal(jax.random.key(1), (12, 3, 4))
-    states, spikes = neurons.trace(neuron, params, currents)
+    states, spikes = after_each(neuron, params, currents)
     variables = {"params": {"neuron": params}}
     v_in = Recorded(neuron).apply(variables, currents, spikes)
     np.testing.assert_allclose((v_in >= 0.5), spikes)

@@ -185,7 +185,7 @@ def test_potentials_scales_and_norms_of_compared_methods_do_not_decay(rule):
     """IMP, TEBN and MPBN in one network: its kernels decay, and nothing else of its tree."""
     model = models.build(
         "resnet_small", neuron=neurons.plif(), num_classes=3, timesteps=2, stem=2, widths=(2,),
-        blocks=(1,), start="learned", norm="tebn", membrane_norm=True, firing=neurons.firing_of(),
+        blocks=(1,), start="learned", norm="tebn", membrane_norm=True,
     )  # fmt: skip
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 4, 4, 1)))["params"]
     params = jax.tree.map(lambda x: jnp.ones(x.shape), shapes)

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
 
-from lnm_jax import neurons
 from lnm_jax.data import augment
-from lnm_jax.layers import Recorded, Spiking
-from lnm_jax.layers.spiking import prepared as neurons_of
+from lnm_jax.neurons import potential
 from lnm_jax.training import losses
 
 if TYPE_CHECKING:
@@ -52,29 +51,32 @@ def measure(this: Experiment, edges: np.ndarray, sample: int) -> Callable:
       edges: of the histograms' bins, evenly spaced.
       sample: neurons of each layer whose currents are returned.
     """
-    (model, loss), prepared, neuron = scored(this), prepare(this), this.neuron
+    (model, loss), prepared, paths = scored(this), prepare(this), this.spiking_layers()
 
     def sums(variables, batch, key):
-        mask, layers, inputs = batch["mask"], {}, {}
+        mask, inputs = batch["mask"], {}
 
         def intercept(call, args, kwargs, context):
             module, path = context.module, "/".join(context.module.path)
             if context.method_name != "__call__":
                 return call(*args, **kwargs)
-            if isinstance(module, Spiking):
-                _, params, currents = neurons_of(module, args[0])
-                drawn = jax.random.fold_in(key, len(layers))
-                layers[path], spikes = _visit(neuron, params, currents, mask, drawn, edges, sample)
-                # A recorded layer goes on with the recording, whatever its own neurons would do.
-                return call(*args, **kwargs) if isinstance(module, Recorded) else spikes
             if isinstance(module, nn.Conv | nn.Dense):
                 inputs[path] = _received(args[0], mask)
             return call(*args, **kwargs)
 
         with nn.intercept_methods(intercept):
-            outputs = model.apply(variables, prepared(batch["image"]))
+            outputs, sown = model.apply(variables, prepared(batch["image"]), mutable=["trace"])
+        traces = {
+            "/".join(path[:-1]): of_layer
+            for path, of_layer in flatten_dict(
+                sown["trace"], is_leaf=lambda _, x: isinstance(x, tuple)
+            ).items()
+        }
         return {
-            "layers": layers,
+            "layers": {
+                path: _visit(*traces[path], mask, jax.random.fold_in(key, number), edges, sample)
+                for number, path in enumerate(paths)
+            },
             "inputs": inputs,
             "score": tuple((part * mask).sum() for part in loss.score(outputs, batch["label"])),
             "count": mask.sum(),
@@ -83,12 +85,9 @@ def measure(this: Experiment, edges: np.ndarray, sample: int) -> Callable:
     return sums
 
 
-def _visit(neuron, params, currents, mask, key, edges, sample):
-    """(sums, spikes) of a layer whose currents are (T, B, ...)."""
-    states, spikes = neurons.trace(neuron, params, currents)
-    after = jax.tree.leaves(states)[0]
-    start = jax.tree.leaves(neuron.reset(after.shape[1:], after.dtype))[0]
-    u = jnp.concatenate([start[None], after[:-1]])  # what f is evaluated at
+def _visit(currents, trace, mask, key, edges, sample):
+    """Sums of a layer whose currents are (T, B, ...)."""
+    u = potential(trace.before)  # what f is evaluated at
     real = jnp.broadcast_to(mask.reshape(1, -1, *[1] * (u.ndim - 2)) > 0, u.shape)
     bins = len(edges) - 1
     place = jnp.floor((u - edges[0]) * (bins / (edges[-1] - edges[0])))
@@ -97,15 +96,14 @@ def _visit(neuron, params, currents, mask, key, edges, sample):
     neurons_of_one = u[0, 0].size
     valid = mask.sum().astype(jnp.int32) * neurons_of_one  # padding comes last
     chosen = jax.random.randint(key, (sample,), 0, valid)
-    sums = {
+    return {
         "visits": jnp.zeros(bins, jnp.int32).at[place].add(nonzero.astype(jnp.int32)),
         "zeros": (real & (u == 0)).sum(),
         "low": jnp.where(real, u, jnp.inf).min(),
         "high": jnp.where(real, u, -jnp.inf).max(),
-        "spikes": ((spikes != 0) & real).sum((0, 1)),
+        "spikes": ((trace.spikes != 0) & real).sum((0, 1)),
         "sample": (currents.reshape(len(u), -1)[:, chosen], chosen % u.shape[-1]),
     }
-    return sums, spikes
 
 
 def _received(x, mask):

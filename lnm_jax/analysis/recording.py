@@ -142,23 +142,13 @@ def record(run: Run, *, examples: int = 0) -> Recording:
     Args:
       run: as `finished.load` or `training.loop.train` returns it.
       examples: how many, evenly spaced over the test set; 0 for all.
-    Raises: ConfigError for a network with membrane_norm, or of parallel or ternary neurons.
+    Raises: ConfigError for a network of parallel neurons.
     """
     this = run.experiment
-    if this.config.spiking.membrane_norm:
-        raise ConfigError(
-            f"{run.directory}: config.spiking.membrane_norm decides by normalised potentials, "
-            "which this analysis does not follow"
-        )
     if isinstance(this.neuron, neurons.Parallel):
         raise ConfigError(
             f"{run.directory}: {this.config.neuron.kind} has no potential from step to step, which "
             "this analysis looks at"
-        )
-    if this.config.neuron.kind == "ternary":
-        raise ConfigError(
-            f"{run.directory}: ternary neurons spike under inhibition too, by which this analysis "
-            "silences a neuron to see its potential"
         )
     split = data.subset(this.dataset.test, examples)
     size = min(this.config.data.eval_batch_size, len(split.labels))

@@ -82,16 +82,13 @@ def _firing(run, recorded):
         for t in range(trace.spikes.shape[0])
         for n in range(trace.spikes.shape[1])
     ]
-    integrated = all(trace.integrated for trace in traces.values())
     captions = {
         "f_i_curves": "Spikes per timestep under a constant current from the reset state, over "
         f"{firing.TIMESTEPS} timesteps; in discrete time rates are 1/k. Pale: currents that the "
         "layer received on the test examples.",
         "traces": "Some neurons on currents that they received, chosen to spike at about a third "
-        "of the timesteps. The potential is "
-        + ("that compared with the threshold, before the reset." if integrated
-           else "that after the reset."),
-    }  # fmt: skip
+        "of the timesteps. The potential is that compared with the threshold, before the reset.",
+    }
     pictures = {"f_i_curves": drawing.png(drawn), "traces": drawing.png(over_time)}
     return page.Section("Firing", "", pictures, captions, {"f_i_curves": rows, "traces": steps})
 

@@ -50,7 +50,7 @@ def contents(network: Network, *, int8: bool = False) -> tuple[dict, dict[str, n
         own, facts = {}, {}
         params = network.of(node.name)
         if node.kind == "spiking":
-            neuron, own = drifts.describe(config.neuron.to_dict(), params)
+            neuron, own = drifts.describe(network.model.neuron, config.neuron.to_dict(), params)
             facts = {"neuron": neuron}
         elif node.kind in ("convolution", "dense"):
             own = {name: np.asarray(x, np.float32) for name, x in params.items()}

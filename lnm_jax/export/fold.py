@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
-from lnm_jax.layers import NORMS, membrane_norm
+from lnm_jax.layers import NORMS
+from lnm_jax.layers.spiking import fold_membrane_norm
 
 if TYPE_CHECKING:
     import flax.linen as nn
@@ -45,11 +46,12 @@ def fold_batch_norm(model: nn.Module, variables: dict) -> tuple[nn.Module, dict]
             kernel = params["conv"]["kernel"] * gain  # the last axis is the output channel
             return {"conv": {"kernel": kernel, "bias": norm["bias"] - gain * running["mean"]}}
         if "membrane_norm" in params:
-            return membrane_norm.fold(params, statistics, model.firing.threshold, model.epsilon)
+            threshold = model.neuron.facts.threshold
+            return fold_membrane_norm(params, statistics, threshold, model.epsilon)
         return {
             name: fold(value, statistics.get(name, {})) if isinstance(value, dict) else value
             for name, value in params.items()
         }
 
     folded = fold(variables["params"], variables["batch_stats"])
-    return model.clone(folded=True, window=0.0, varied=()), {"params": folded}
+    return model.clone(folded=True, window=0.0, scheduled=()), {"params": folded}

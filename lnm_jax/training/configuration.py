@@ -11,8 +11,7 @@ import re
 
 from lnm_jax import data, models, neurons
 from lnm_jax.errors import ConfigError
-from lnm_jax.layers import INITIALISATIONS, NORMS
-from lnm_jax.layers.spiking import SHARING, STARTS
+from lnm_jax.layers import INITIALISATIONS, NORMS, spiking
 from lnm_jax.neurons import checks
 from lnm_jax.training import losses, optimizer, parallel
 
@@ -94,9 +93,9 @@ RULES = {
     "log_every": _count,
     "stop_after_non_finite": _count,
     "progress": _flag,
-    "spiking.sharing": functools.partial(checks.one_of, names=SHARING),
+    "spiking.sharing": functools.partial(checks.one_of, names=spiking.SHARING),
     "spiking.window": _not_negative,
-    "spiking.start": functools.partial(checks.one_of, names=STARTS),
+    "spiking.start": functools.partial(checks.one_of, names=spiking.STARTS),
     "spiking.membrane_norm": _flag,
     "spiking.backend": functools.partial(checks.one_of, names=("auto", *neurons.BACKENDS)),
     "model.name": functools.partial(checks.one_of, names=models.MODELS),
@@ -218,24 +217,9 @@ def validate_fields(config) -> None:
     with _prefixed("config.neuron."):
         neuron = neurons.build(**config.neuron, timesteps=config.timesteps)
     with _prefixed("config."):
-        usual = {"window": 0.0, "start": "reset", "membrane_norm": False}
-        for field, value in usual.items():
-            if config.spiking[field] != value and not neurons.one_variable(neuron):
-                raise ValueError(
-                    f"spiking.{field} must be {value} for a neuron of several variables, "
-                    f"got {config.spiking[field]}"
-                )
-        if config.spiking.membrane_norm and not neurons.fires_by_fields(config.neuron.kind):
-            raise ValueError(
-                f"spiking.membrane_norm must be False for neuron.kind {config.neuron.kind}, which "
-                "spikes in a way of its own, got True"
-            )
-        if config.spiking.sharing == "channel" and isinstance(neuron, neurons.Parallel):
-            raise ValueError(
-                f"spiking.sharing must be layer for neuron.kind {config.neuron.kind}, got channel"
-            )
+        spiking.check(neuron, **config.spiking)
         losses.build(config)
-        _adaptation(config)
+        _check_adaptation(config, neuron)
         models.build(**config.model, neuron=neuron, num_classes=2, timesteps=config.timesteps)
     if config.optimizer.warmup_epochs > config.epochs:
         raise ConfigError(
@@ -244,18 +228,19 @@ def validate_fields(config) -> None:
         )
 
 
-def _adaptation(config) -> None:
+def _check_adaptation(config, neuron) -> None:
     """Checks that what is to change between epochs is there."""
-    kind, surrogate, fields = config.neuron.kind, config.neuron.surrogate, config.adaptation
-    if fields.masking and kind != "masked_psn":
+    kind, fields, reads = config.neuron.kind, config.adaptation, neuron.facts.reads
+    if fields.masking and "masking" not in reads:
         raise ValueError(
             f"adaptation.masking must be 0 for neuron.kind {kind}, got {fields.masking}"
         )
     if not fields.temperature:
         return
+    surrogate = config.neuron.surrogate
     for field, value, known in (
         ("neuron.surrogate", surrogate, surrogate == "dspike"),
-        ("neuron.kind", kind, "surrogate" in neurons.fields(kind)),
+        ("neuron.kind", kind, "temperature" in reads),
         ("model.name", config.model.name, config.model.name != "recorded_layer"),  # no surrogate
     ):
         if not known:

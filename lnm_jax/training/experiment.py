@@ -80,7 +80,7 @@ def build(
         fields = config.data.to_dict()
         dataset = data.load(timesteps=config.timesteps, progress=config.progress, **fields)
     neuron = neuron or neurons.build(**config.neuron, timesteps=config.timesteps)
-    varied = adaptation.varied(config.adaptation)
+    scheduled = adaptation.scheduled(config.adaptation)
     loss = losses.build(config)
     model = models.build(
         neuron=neuron,
@@ -89,8 +89,7 @@ def build(
         axis_name=parallel.AXIS,
         dtype=jnp.dtype(config.compute_dtype),
         readout="last" if loss.readout == "last" else "mean",
-        firing=neurons.firing_of(**config.neuron),
-        varied=varied,
+        scheduled=scheduled,
         **config.spiking,
         **config.model,
     )
@@ -153,7 +152,7 @@ def build(
         ),
         train_step=parallel.parallel(train_step, given, donate=True),
         eval_step=parallel.parallel(eval_step, donate=False),
-        adapt=parallel.parallel(adapt, given, donate=True) if varied else None,
+        adapt=parallel.parallel(adapt, given, donate=True) if scheduled else None,
     )
 
 
