@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lnm_jax.data.corrupt import CorruptImageError
+from lnm_jax.errors import ConfigError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,6 +24,10 @@ AREA = (0.08, 1.0)  # of a training crop, as a share of the image
 ASPECT = (3 / 4, 4 / 3)  # of a training crop, width / height
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
+
+
+class CorruptImageError(ConfigError):
+    """An image whose content can't be decoded; files that can't be read are another matter."""
 
 
 def decode(data: bytes, name: str) -> np.ndarray:
