@@ -118,7 +118,8 @@ def test_the_centre_crop_is_that_of_resize_then_crop(width, height):
     resized = image.resize((int(width * scale), int(height * scale)), Image.Resampling.BILINEAR)
     left, top = round((resized.width - 56) / 2), round((resized.height - 56) / 2)
     expected = np.asarray(resized).astype(int)[top : top + 56, left : left + 56]
-    assert np.abs(crops.eval_crop(np.asarray(image), 56) - expected).max() <= 1
+    crop = crops.read(encoded(image, "PNG"), "x", 56, None)
+    assert np.abs(crop.astype(int) - expected).max() <= 1
 
 
 def test_training_crops_have_the_areas_and_aspects_of_the_paper():
@@ -144,31 +145,34 @@ def test_a_crop_that_never_fits_is_the_centre():
 def test_half_of_the_training_crops_are_flipped():
     image = np.zeros((40, 40, 3), np.uint8)
     image[:, :, 0] = np.arange(40)[None] * 6  # brighter to the right
-    rng = np.random.default_rng(0)
-    rows = [crops.train_crop(image, 16, rng)[8, :, 0].astype(int) for _ in range(300)]
+    data, rng = encoded(Image.fromarray(image), "PNG"), np.random.default_rng(0)
+    rows = [crops.read(data, "x", 16, rng)[8, :, 0].astype(int) for _ in range(300)]
     assert 0.4 < np.mean([crop[0] > crop[-1] for crop in rows]) < 0.6
+
+
+def whole_then_crop(data, size, rng):
+    """Of every pixel of an image: a PNG is never decoded at a part of its size."""
+    return crops.read(encoded(Image.fromarray(crops.decode(data, "x")), "PNG"), "x", size, rng)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, None])
 def test_reading_equals_decoding_and_cropping(seed):
     data = encoded(smooth(500, 375), quality=90)
     rng = lambda: None if seed is None else np.random.default_rng(seed)
-    pixels = crops.decode(data, "x")
-    crop = crops.eval_crop(pixels, 224) if seed is None else crops.train_crop(pixels, 224, rng())
+    crop = whole_then_crop(data, 224, rng())
     np.testing.assert_array_equal(crops.read(data, "x", 224, rng()), crop)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2, 3, None])
+@pytest.mark.parametrize("seed", [0, 1, 2, None])
 def test_a_large_jpeg_is_decoded_small_and_looks_the_same(seed, monkeypatch):
-    data = encoded(smooth(1999, 1501), quality=90)
+    data = encoded(smooth(1199, 901), quality=90)
     rng = lambda: None if seed is None else np.random.default_rng(seed)
-    pixels = crops.decode(data, "x")
-    crop = crops.eval_crop(pixels, 64) if seed is None else crops.train_crop(pixels, 64, rng())
+    crop = whole_then_crop(data, 64, rng())
     sizes = []
     rgb = crops._rgb
     monkeypatch.setattr(crops, "_rgb", lambda image: sizes.append(image.size) or rgb(image))
     small = crops.read(data, "x", 64, rng())
-    assert sizes[0][0] <= 1000
+    assert sizes[0][0] <= 600
     assert np.abs(small.astype(int) - crop).max() <= 3
 
 
@@ -243,7 +247,7 @@ def test_a_tree_above_the_limit_is_streamed(tree):
     assert isinstance(stream, Stream)
     assert (stream.shape, stream.workers) == ((24, 24, 3), 3)
     np.testing.assert_array_equal(stream.labels, [0] * 4 + [1] * 4)
-    expected = crops.eval_crop(np.asarray(smooth(32, 32, seed=100)), 24)
+    expected = crops.read(encoded(smooth(32, 32, seed=100), "PNG"), "x", 24, None)
     np.testing.assert_array_equal(stream.read(4, None), expected)
     drawn = [stream.read(4, np.random.default_rng(seed)) for seed in (0, 0, 1)]
     np.testing.assert_array_equal(drawn[0], drawn[1])
