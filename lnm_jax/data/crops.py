@@ -27,7 +27,14 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
 
 
 class CorruptImageError(ConfigError):
-    """An image whose content can't be decoded; files that can't be read are another matter."""
+    """An image whose content can't be decoded; files that can't be read are another matter.
+
+    Its argument is the problem; the message also says what to do about it.
+    """
+
+    def __str__(self):
+        advice = "replace it, or set config.data.skip_corrupt to leave such images out"
+        return f"{self.args[0]}; {advice}"
 
 
 def decode(data: bytes, name: str) -> np.ndarray:

@@ -11,7 +11,7 @@ import functools
 import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -74,14 +74,9 @@ def load(
             )
         last = len(train.labels) - 1
         indices = np.linspace(0, last, min(SAMPLE, last + 1)).astype(int)
-        sample = np.empty((len(indices), *shape), np.uint8)
         read = Reader(_Read(train, image_size), train.labels, skip_corrupt)
-
-        def fill(row):
-            sample[row] = read(indices[row], None)
-
-        _in_threads(fill, len(sample), "sampling", progress)
-        mean, std = mean_std(sample)
+        centres = _in_threads(lambda index: read(index, None), indices, "sampling", progress)
+        mean, std = mean_std(np.stack(list(centres)))
         return streamed(train, test, image_size, workers, mean=mean, std=std)
     train_split, train_lost = _decode_all(train, decode, shape, progress)
     test_split, test_lost = _decode_all(test, decode, shape, progress)
@@ -109,28 +104,20 @@ class Reader(NamedTuple):
     def __call__(self, index: int, rng: np.random.Generator | None) -> np.ndarray:
         """The image of that index. Raises: CorruptImageError, or what else `read` raises."""
         if not self.skip_corrupt:
-            try:
-                return self.read(int(index), rng)
-            except crops.CorruptImageError as error:
-                raise _advised(error) from None
+            return self.read(int(index), rng)
         alike = np.flatnonzero(self.labels == self.labels[index])
         for other in np.roll(alike, -int(np.searchsorted(alike, index))).tolist():
             try:
                 return self.read(other, rng)
             except crops.CorruptImageError as error:
-                last = str(error)
-                _warn_skipped(last)
-        raise crops.CorruptImageError(f"{last}, as is every other image of its class")
+                problem = error.args[0]
+                _warn_skipped(problem)
+        raise ConfigError(f"{problem}, as is every other image of its class; replace one")
 
 
 @functools.cache  # once an image
 def _warn_skipped(problem: str) -> None:
     _log.warning("%s; skipped", problem)
-
-
-def _advised(error: crops.CorruptImageError) -> crops.CorruptImageError:
-    advice = "replace it, or set config.data.skip_corrupt to leave such images out"
-    return crops.CorruptImageError(f"{error}; {advice}")
 
 
 class _Files(NamedTuple):
@@ -165,10 +152,10 @@ class _Files(NamedTuple):
         """An image; None if it is corrupt and such images are skipped."""
         try:
             return self.read(index, decode)
-        except crops.CorruptImageError as error:
-            if self.skip_corrupt:
-                return None
-            raise _advised(error) from None
+        except crops.CorruptImageError:
+            if not self.skip_corrupt:
+                raise
+            return None
 
 
 class _Read(NamedTuple):
@@ -268,43 +255,35 @@ def _decode_all(
 ) -> tuple[Split, int]:
     """A split in memory, and how many corrupt images were left out."""
     images = np.empty((len(files.labels), *shape), np.uint8)
-    kept = np.empty(len(images), bool)
-
-    def fill(index):
-        image = files.decoded(index, decode)
-        kept[index] = image is not None
+    kept = []
+    decoded = _in_threads(
+        lambda index: files.decoded(index, decode),
+        range(len(images)),
+        f"reading {os.path.basename(files.directory)}",
+        progress,
+    )
+    for index, image in enumerate(decoded):
         if image is None:
-            return
+            continue
         if image.shape != shape:
             raise ConfigError(
                 f"{files.path(index)}: {image.shape[1]}x{image.shape[0]} pixels, but the first"
                 f" image has {shape[1]}x{shape[0]}; set config.data.image_size"
             )
-        images[index] = image
-
-    _in_threads(fill, len(images), f"reading {os.path.basename(files.directory)}", progress)
-    labels, lost = files.labels[kept], int((~kept).sum())
+        images[len(kept)] = image
+        kept.append(index)
+    labels = files.labels[kept]
     for label in np.setdiff1d(files.labels, labels):
         path = os.path.join(files.directory, files.classes[label])
         raise ConfigError(f"{path}: every image of it is corrupt")
-    return Split(images[kept] if lost else images, labels), lost
+    return Split(images[: len(kept)], labels), len(images) - len(kept)
 
 
-def _in_threads(function: Callable[[int], None], count: int, what: str, progress: bool) -> None:
-    """Calls function(0 .. count - 1), a thread a core: Pillow lets others run while it decodes."""
+def _in_threads(function: Callable, items: Sequence, what: str, progress: bool) -> Iterator:
+    """The function's results in order, by a thread a core: Pillow decodes without Python's lock."""
     from tqdm import tqdm
 
-    def run(start):
-        part = range(start, min(start + 64, count))
-        for index in part:
-            function(index)
-        return len(part)
-
-    executor = ThreadPoolExecutor(os.cpu_count())
     disable = None if progress else True  # None: if there is no terminal
-    try:
-        with tqdm(total=count, desc=what, disable=disable, delay=2, unit=" images") as bar:
-            for done in executor.map(run, range(0, count, 64)):
-                bar.update(done)
-    finally:  # the first error, or Ctrl-C, ends it
-        executor.shutdown(cancel_futures=True)
+    bar = functools.partial(tqdm, desc=what, disable=disable, delay=2, unit=" images")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # its map ends with the first error, or Ctrl-C
+        yield from bar(pool.map(function, items), total=len(items))

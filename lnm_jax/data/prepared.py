@@ -98,7 +98,7 @@ def load_cifar(*, name: str, directory: str | os.PathLike) -> Dataset:
     References: Krizhevsky (2009), Learning multiple layers of features from tiny images.
     """
     builder = _open(locate(name, directory) or prepare_cifar(name, directory))
-    splits = {split: Split(**_kept(builder, split, _decode)) for split in ("train", "test")}
+    splits = {split: Split(**_kept(builder, split, images=True)) for split in ("train", "test")}
     return Dataset(
         **splits,
         num_classes=builder.info.features["label"].num_classes,
@@ -229,7 +229,7 @@ def load_imagenet(
     builder = _open(path)
 
     def stream(split: str) -> Stream:
-        labels = _kept(builder, split, _labels)["labels"]
+        labels = _kept(builder, split, images=False)["labels"]
         reader = folder.Reader(_Read(path, split, image_size), labels, skip_corrupt)
         return Stream(reader, labels, (image_size, image_size, 3), workers)
 
@@ -295,8 +295,6 @@ def _source(builder: Any, split: str) -> Any:
     """Records with encoded images."""
     import tensorflow_datasets as tfds
 
-    if split not in builder.info.splits:
-        raise ConfigError(f"{builder.data_dir}: has no split {split}; prepare it again")
     return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
 
 
@@ -319,29 +317,22 @@ def _records(builder: Any, split: str) -> Iterator[dict]:
         raise _damaged(path, error) from None
 
 
-def _labels(builder: Any, split: str) -> dict[str, np.ndarray]:
-    labels = [record["label"] for record in _records(builder, split)]
-    return {"labels": np.array(labels, np.int32)}
-
-
-def _decode(builder: Any, split: str) -> dict[str, np.ndarray]:
+def _kept(builder: Any, split: str, *, images: bool) -> dict[str, np.ndarray]:
+    """Labels, and if asked decoded images, of a split, kept beside it until its files change."""
     from PIL import Image
 
-    number = builder.info.splits[split].num_examples
-    images = np.empty((number, *builder.info.features["image"].shape), np.uint8)
-    labels = np.empty(number, np.int32)
-    for index, record in enumerate(_records(builder, split)):
-        images[index] = Image.open(io.BytesIO(record["image"]))
-        labels[index] = record["label"]
-    return {"images": images, "labels": labels}
+    def make():
+        made = {"labels": []} | ({"images": []} if images else {})
+        for record in _records(builder, split):
+            made["labels"].append(np.int32(record["label"]))
+            if images:
+                made["images"].append(np.asarray(Image.open(io.BytesIO(record["image"]))))
+        return {name: np.stack(values) for name, values in made.items()}
 
-
-def _kept(builder: Any, split: str, read) -> dict[str, np.ndarray]:
-    """What `read` makes of a prepared split, kept until its files change."""
     path = pathlib.Path(builder.data_dir)
     files = sorted(file for file in path.iterdir() if "array_record" in file.name)
-    parameters = {"what": read.__name__, "split": split, "files": stamps(path, files)}
-    return cached(path / "lnm_jax", parameters, lambda: read(builder, split))
+    parameters = {"split": split, "images": images, "files": stamps(path, files)}
+    return cached(path / "lnm_jax", parameters, make)
 
 
 def _one_line(error: Exception) -> str:
