@@ -18,6 +18,10 @@ import pytest
 from lnm_jax.data import prepared
 from lnm_jax.errors import ConfigError
 
+# pooch leaves the connections of failed attempts to the garbage collector.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
+)
 CLASSES = {"cifar10": (10,), "cifar100": (20, 100)}  # of each label of a record
 
 
@@ -83,9 +87,6 @@ def refused(directory):
 
 # Downloading
 
-# pooch leaves the connections of failed attempts to the garbage collector.
-LEFT_OPEN = "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
-
 
 @pytest.fixture
 def server(publish, monkeypatch):
@@ -116,13 +117,12 @@ def server(publish, monkeypatch):
     thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield httpd
-    gc.collect()  # connections, see below
+    gc.collect()  # connections, see above
     httpd.shutdown()
     thread.join()
     httpd.server_close()
 
 
-@pytest.mark.filterwarnings(LEFT_OPEN)
 @pytest.mark.parametrize("plan", [[], ["truncates", "500", "other"]])
 def test_cifar_is_downloaded_once_whatever_the_server_does(server, tmp_path, plan):
     server.plan = list(plan)
@@ -134,7 +134,6 @@ def test_cifar_is_downloaded_once_whatever_the_server_does(server, tmp_path, pla
     assert server.requests == len(plan) + 1
 
 
-@pytest.mark.filterwarnings(LEFT_OPEN)
 @pytest.mark.parametrize(
     ("how", "reason"), [("404", "404 Client Error"), ("other", "SHA256 hash of downloaded file")]
 )
@@ -209,11 +208,15 @@ def small_files():
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_leaves_nothing_half_prepared(small):
+@pytest.mark.parametrize("archive", ["is there", "is downloaded"])
+def test_a_full_disk_leaves_nothing_half_prepared(small, server, archive):
+    if archive == "is downloaded":
+        (small / "downloads" / "archive.tar.gz").unlink()
     with small_files():
         message = refused(small)
     assert message.startswith(f"{small}: ")
     assert "File too large" in message
+    assert message.endswith("set config.data.directory to one with room that can be written")
     assert len(load(small).train.labels) == 25
 
 

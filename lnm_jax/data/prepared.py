@@ -139,7 +139,6 @@ def prepare_cifar(name: str, directory: str | os.PathLike) -> pathlib.Path:
 def _download(archive: Archive, downloads: pathlib.Path) -> str:
     """Path of the archive, downloaded if it is not there yet, and verified."""
     import pooch
-    import requests
 
     file = archive.url.rsplit("/", 1)[-1]
     shelf = pooch.create(
@@ -151,7 +150,9 @@ def _download(archive: Archive, downloads: pathlib.Path) -> str:
     )
     try:
         return shelf.fetch(file, progressbar=sys.stderr.isatty())
-    except (requests.RequestException, ValueError) as error:  # the second: another SHA-256
+    except (OSError, ValueError) as error:  # the second: another SHA-256
+        if getattr(error, "strerror", None):  # not the server's: the system's, of a file
+            raise
         there = ", where another or a damaged one is" if (downloads / file).exists() else ""
         raise ConfigError(
             f"{archive.url}: {_one_line(error)}; get the file in another way and put it in "
