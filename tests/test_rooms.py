@@ -9,6 +9,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Each room with all that it may import of this project.
 BELOW = {
     "errors": set(),
+    "checks": {"errors"},
     "version": set(),
     "launch": set(),
     "recompute": set(),
@@ -17,8 +18,8 @@ BELOW = {
     "neurons": {"errors", "recompute"},
     "layers": {"neurons", "recompute"},
     "models": {"layers", "neurons"},
-    "data": {"errors", "neurons", "version"},
-    "training": {"configs", "data", "errors", "launch", "layers", "models", "neurons"},
+    "data": {"checks", "errors", "neurons"},
+    "training": {"checks", "configs", "data", "errors", "launch", "layers", "models", "neurons"},
     "cli": {"analysis", "configs", "errors", "export", "launch", "training"},
     "export": {"data", "errors", "launch", "layers", "models", "neurons", "training"},
     "analysis": {"data", "errors", "launch", "layers", "models", "neurons", "paper", "training"},

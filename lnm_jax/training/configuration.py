@@ -10,6 +10,7 @@ import os
 import re
 
 from lnm_jax import data, models, neurons
+from lnm_jax.checks import find
 from lnm_jax.errors import ConfigError
 from lnm_jax.layers import INITIALISATIONS, NORMS, spiking
 from lnm_jax.neurons import checks
@@ -129,7 +130,7 @@ RULES = {
     "adaptation.change": checks.positive,
     "adaptation.epsilon": checks.positive,
     "adaptation.weights": _from_zero,
-    "data.name": functools.partial(checks.one_of, names=data.DATASETS),
+    "data.name": functools.partial(find, table=data.DATASETS),
     "data.directory": _optional(_text),
     "data.image_size": _optional(_count),
     "data.skip_corrupt": _flag,
