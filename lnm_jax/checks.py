@@ -4,10 +4,51 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Mapping
+import math
+import numbers
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lnm_jax.errors import ConfigError
+
+
+def positive(field: str, value: float) -> None:
+    """Raises ValueError unless value is a finite number above 0."""
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(f"{field} must be a finite number > 0, got {value}")
+
+
+def at_least(field: str, value: float, least: float) -> None:
+    """Raises ValueError unless value is finite and >= least."""
+    if not (value >= least and math.isfinite(value)):
+        raise ValueError(f"{field} must be >= {least}, got {value}")
+
+
+def integer(field: str, value: int, least: int) -> None:
+    """Raises ValueError unless value is an integer >= least."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"{field} must be an integer >= {least}, got {value!r}")
+
+
+def between(field: str, value: float, low: float, high: float) -> None:
+    """Raises ValueError unless low <= value <= high."""
+    if not low <= value <= high:
+        raise ValueError(f"{field} must be between {low} and {high}, got {value}")
+
+
+def from_below(field: str, value: float, low: float, high: float) -> None:
+    """Raises ValueError unless low <= value < high."""
+    if not low <= value < high:
+        raise ValueError(f"{field} must be >= {low} and < {high}, got {value}")
+
+
+def one_of(field: str, value: str, names: Iterable[str]) -> None:
+    """Raises ValueError, with the nearest known name, unless value is in names."""
+    names = list(names)
+    if value not in names:
+        near = difflib.get_close_matches(str(value), names, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise ValueError(f"{field} must be one of {', '.join(names)}; got {value!r}{hint}")
 
 
 def find(field: str, name: str, table: Mapping[str, Any]) -> Any:
@@ -26,9 +67,7 @@ def find(field: str, name: str, table: Mapping[str, Any]) -> Any:
             return getattr(importlib.import_module(module), attribute)
         except (ImportError, ValueError, AttributeError) as error:
             raise ConfigError(f"{field} is {name!r}, which can't be imported: {error}") from error
-    near = difflib.get_close_matches(str(name), table, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise ConfigError(
-        f"{field} must be one of {', '.join(table)}, or an import path package.module:name; "
-        f"got {name!r}{hint}"
-    )
+    try:
+        one_of(field, name, table)
+    except ValueError as error:
+        raise ConfigError(f"{error}; or an import path package.module:name") from None

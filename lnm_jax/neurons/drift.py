@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lnm_jax.neurons import checks
+from lnm_jax import checks
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, PRNGKeyArray
@@ -206,7 +206,7 @@ def _first(slope: float, length: int) -> Callable:
 
 
 def _polynomial(*, degree: int, decay: float, **_) -> Drift:
-    checks.whole("degree", degree, 1)
+    checks.integer("degree", degree, 1)
     return Drift(
         _first(decay - 1, degree),
         lambda params, u: polynomial(_of(params, "theta", degree), u),
@@ -216,7 +216,7 @@ def _polynomial(*, degree: int, decay: float, **_) -> Drift:
 
 
 def _chebyshev(*, limit: float, degree: int, decay: float, **_) -> Drift:
-    checks.whole("degree", degree, 1)
+    checks.integer("degree", degree, 1)
     return Drift(
         _first((decay - 1) * limit, degree),
         lambda params, u: chebyshev(_of(params, "theta", degree), u, limit),
@@ -240,7 +240,7 @@ def _powers(theta: np.ndarray, limit: float) -> np.ndarray:
 
 
 def _spline(*, limit: float, knots: int, decay: float, **_) -> Drift:
-    checks.whole("knots", knots, 2)
+    checks.integer("knots", knots, 2)
     return Drift(
         _first(decay - 1, knots + 1),
         lambda params, u: spline(_of(params, "theta", knots + 1), u, limit),
@@ -251,7 +251,7 @@ def _spline(*, limit: float, knots: int, decay: float, **_) -> Drift:
 
 def _mlp(*, hidden: int, decay: float, **_) -> Drift:
     """The LIF line plus an `mlp` whose last layer starts at 0."""
-    checks.whole("hidden", hidden, 1)
+    checks.integer("hidden", hidden, 1)
 
     def init(key):
         in_key, bias_key = jax.random.split(key)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lnm_jax.neurons.checks import whole
+from lnm_jax.checks import integer
 from lnm_jax.neurons.neuron import (
     Neuron,
     Parallel,
@@ -138,7 +138,7 @@ def f_i_curve(
       currents: constant inputs, each to a neuron of its own.
       timesteps: over which spikes are counted.
     """
-    whole("timesteps", timesteps, 1)
+    integer("timesteps", timesteps, 1)
     currents = jnp.asarray(currents, jnp.float32)
     constant = jnp.broadcast_to(currents, (timesteps, *currents.shape))
     return run(neuron, params, constant, backend="scan").mean(0)
@@ -232,7 +232,7 @@ def fit_degree(
     theta = np.asarray(params["theta"]) if "theta" in params else np.zeros(0)
     if theta.ndim != 1 or not len(theta) or not one_variable(neuron):
         raise ValueError(f"fit_degree needs params theta of shape (N,), got shape {theta.shape}")
-    whole("degree", degree, 1)
+    integer("degree", degree, 1)
     if degree > len(theta):
         raise ValueError(f"degree must be at most the neuron's {len(theta)}, got {degree}")
     u = jnp.ravel(jnp.asarray(voltages))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
-from lnm_jax.neurons import checks, comparators, drift
+from lnm_jax import checks
+from lnm_jax.neurons import comparators, drift
 from lnm_jax.neurons.firing import Firing, FiringFields, firing
 from lnm_jax.neurons.neuron import Neuron, Parallel, integrate_and_fire, two_phase
 
@@ -114,7 +115,7 @@ def lnm_two_variable(
     """
     checks.between("decay", decay, 0, 1)
     checks.one_of("bound", bound, ("clip", "tanh", "none"))  # linear bounds f's argument alone
-    checks.whole("degree", degree, 1)
+    checks.integer("degree", degree, 1)
     checks.between("w_decay", w_decay, 0, 1)
     terms = len(exponents(degree))
     bounded = drift.BOUNDS[bound](clip)(lambda x: x)
@@ -280,8 +281,8 @@ NEURONS = {
 
 def fields(kind: str) -> set[str]:
     """Names of the keyword arguments that the factory of that kind takes."""
-    parameters = inspect.signature(NEURONS[kind]).parameters.values()
-    own = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+    parameters = inspect.signature(checks.find("kind", kind, NEURONS)).parameters.values()
+    own = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
     shared = any(p.kind is p.VAR_KEYWORD for p in parameters)
     return own | (set(FiringFields.__annotations__) if shared else set())
 
@@ -292,11 +293,14 @@ def build(kind: str, **given: Any) -> Neuron | Parallel:
     A field that the kind does not have (degree, for a LIF) is not used, so that a baseline
     differs from a learned neuron in `kind` alone.
 
+    Args:
+      kind: of `NEURONS`, or the import path of anybody's own factory, "package.module:function":
+        keyword arguments in, a `Neuron` or `Parallel` out.
+      given: keyword arguments of any kind.
     Raises: ValueError for an unknown kind, a field that no kind has, or a value not allowed.
     """
-    checks.one_of("kind", kind, NEURONS)
-    known = sorted(set().union(*map(fields, NEURONS)))
+    factory, own = checks.find("kind", kind, NEURONS), fields(kind)
+    known = sorted(own.union(*map(fields, NEURONS)))
     for name in given:
         checks.one_of("neuron field", name, known)
-    own = fields(kind)
-    return NEURONS[kind](**{name: value for name, value in given.items() if name in own})
+    return factory(**{name: value for name, value in given.items() if name in own})

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypedDict
 import jax
 import jax.numpy as jnp
 
-from lnm_jax.neurons import checks
+from lnm_jax import checks
 from lnm_jax.neurons.surrogate import SURROGATES, dspike
 
 Reset = Callable  # v = reset(v_in, spikes), elementwise

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 from jax.extend.core import jaxprs_in_params
 
-from lnm_jax.neurons import checks, kernel
+from lnm_jax import checks
+from lnm_jax.neurons import kernel
 from lnm_jax.neurons.neuron import Parallel, checked, potential, state_dtype
 from lnm_jax.recompute import recomputed
 

@@ -110,7 +110,7 @@ def build(
         steps.make_loss, prepare=augment.augmentation(config.data, dataset), loss=loss, steps=last
     )
     input_shape = steps.model_shape(dataset.train.shape)
-    trained = model.clone(readout=loss.readout)
+    trained = models.adjusted(model, readout=loss.readout)
 
     def train_step(state, batch, given):
         step = steps.make_train_step(
@@ -145,7 +145,7 @@ def build(
         neuron=neuron,
         model=model,
         learning_rate=make_schedules(rates)["kernels" if "kernels" in rates else "weights"],
-        loss=make_loss(trained.clone(axis_name=None), key=step_key),
+        loss=make_loss(models.adjusted(trained, axis_name=None), key=step_key),
         init=lambda: state.create(
             model, make_optimizer(config.optimizer, make_schedules(rates)), init_key, input_shape
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lnm_jax.neurons import checks
+from lnm_jax import checks
 from lnm_jax.neurons.drift import EXPONENTIAL
 from lnm_jax.neurons.firing import firing
 from lnm_jax.neurons.neuron import Neuron, two_phase

@@ -7,7 +7,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from lnm_jax.neurons import checks
+from lnm_jax import checks
 from lnm_jax.neurons.firing import firing
 from lnm_jax.neurons.neuron import Neuron, two_phase
 
@@ -61,7 +61,7 @@ def glif(
       and "conductance" (T,).
     Raises: ValueError naming the argument, its value and what is allowed.
     """
-    checks.whole("timesteps", timesteps, 1)
+    checks.integer("timesteps", timesteps, 1)
     fires = firing(threshold=threshold, surrogate=surrogate, width=width)
     start = {
         "tau": _raw("decay", decay),

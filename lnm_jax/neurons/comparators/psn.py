@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lnm_jax.neurons import checks
+from lnm_jax import checks
 from lnm_jax.neurons.firing import firing
 from lnm_jax.neurons.neuron import Facts, Parallel, checked, state_dtype
 
@@ -71,7 +71,7 @@ def psn(
     Returns: a `Parallel` with params {"weights": (T, T), "c": (T,)}.
     Raises: ValueError naming the argument, its value and what is allowed.
     """
-    checks.whole("timesteps", timesteps, 1)
+    checks.integer("timesteps", timesteps, 1)
     fires = firing(threshold=threshold, surrogate=surrogate, width=width)
     return _matrix(timesteps, fires)
 
@@ -98,8 +98,8 @@ def masked_psn(
     Returns: as `psn`.
     Raises: ValueError naming the argument, its value and what is allowed.
     """
-    checks.whole("timesteps", timesteps, 1)
-    checks.whole("order", order, 1)
+    checks.integer("timesteps", timesteps, 1)
+    checks.integer("order", order, 1)
     checks.between("masking", masking, 0, 1)
     fires = firing(threshold=threshold, surrogate=surrogate, width=width)
     lag = np.arange(timesteps)[:, None] - np.arange(timesteps)
@@ -127,7 +127,7 @@ def sliding_psn(
     Returns: a `Parallel` with params {"weights": (order,), "c": ()}.
     Raises: ValueError naming the argument, its value and what is allowed.
     """
-    checks.whole("order", order, 1)
+    checks.integer("order", order, 1)
     fires = firing(threshold=threshold, surrogate=surrogate, width=width)
 
     def init(key):
