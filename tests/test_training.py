@@ -18,8 +18,8 @@ from lnm_jax.training import (
     configuration,
     experiment,
     loop,
+    losses,
     metrics,
-    objectives,
     optimizer,
     parallel,
     run_directory,
@@ -54,7 +54,7 @@ def first_update(params, **fields):
     """What one step from zero gradients and then from unit gradients adds to the parameters."""
     config = base.get_config().optimizer
     config.update(fields)
-    rates = optimizer.schedules(optimizer.learning_rates(config), steps=10, warmup_steps=0)
+    rates = optimizer.rate_schedules(optimizer.learning_rates(config), steps=10, warmup_steps=0)
     sgd = optimizer.make_optimizer(config, rates)
     zero, one = jax.tree.map(jnp.zeros_like, params), jax.tree.map(jnp.ones_like, params)
     start = sgd.init(params)
@@ -213,7 +213,7 @@ def test_cross_entropy_equals_its_definition():
     target = np.full((4, 5), 0.1 / 5)
     target[np.arange(4), labels] += 0.9
     np.testing.assert_allclose(
-        objectives.cross_entropy(jnp.asarray(logits), labels, 0.1),
+        losses.cross_entropy(jnp.asarray(logits), labels, 0.1),
         -(target * log_p).sum(-1),
         rtol=1e-5,
     )
@@ -484,7 +484,7 @@ def test_a_foreign_directory_is_left_alone(config):
     assert os.listdir(run_directory.path_of(config)) == ["thesis.tex"]
 
 
-OWN = '''
+OWN = """
 import flax.linen as nn
 from lnm_jax import layers, neurons
 from lnm_jax.configs import digits
@@ -514,7 +514,7 @@ def get_config():
     with config.unlocked():
         config.neuron.alpha, config.model.hidden = 0.75, 5
     return config
-'''
+"""
 
 
 def test_an_own_neuron_and_net_by_import_path_with_fields_of_their_own(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from lnm_jax.analysis import drawing
-from lnm_jax.training.shares import SATURATED
+from lnm_jax.training.experiment import SATURATED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

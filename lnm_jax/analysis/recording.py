@@ -15,7 +15,7 @@ import numpy as np
 from lnm_jax import data, neurons
 from lnm_jax.analysis import measuring, runs
 from lnm_jax.errors import ConfigError
-from lnm_jax.training import shares
+from lnm_jax.training import experiment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,12 +69,12 @@ class Layer(NamedTuple):
     @property
     def dead(self) -> float:
         """Share of neurons that never spiked."""
-        return shares.dead(self.spikes)
+        return experiment.dead_fraction(self.spikes)
 
     @property
     def saturated(self) -> float:
-        """Share of neurons that spiked in `shares.SATURATED` of the timesteps or more."""
-        return shares.saturated(self.spikes, self.updates)
+        """Share of neurons that spiked in `experiment.SATURATED` of the timesteps or more."""
+        return experiment.saturated_fraction(self.spikes, self.updates)
 
     @property
     def at_zero(self) -> float:

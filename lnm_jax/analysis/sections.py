@@ -10,7 +10,7 @@ import numpy as np
 from lnm_jax.analysis import activity, drawing, firing, page, sections_costs, sections_learned
 from lnm_jax.analysis.curves import Group
 from lnm_jax.training import health
-from lnm_jax.training.shares import SATURATED
+from lnm_jax.training.experiment import SATURATED
 
 if TYPE_CHECKING:
     from lnm_jax.analysis.recording import Recording
