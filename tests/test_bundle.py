@@ -16,7 +16,7 @@ from lnm_jax.errors import ConfigError
 from lnm_jax.export import __main__ as command
 from lnm_jax.export import bundle, drifts, network, reader
 from lnm_jax.layers import Spiking
-from lnm_jax.training import finished
+from lnm_jax.training.run import load
 
 # Sums in another order differ by at most this at the sizes of these tests (measured: 1e-6).
 ROUNDING = 1e-5
@@ -257,7 +257,7 @@ def test_only_a_bundle_is_replaced_and_nothing_is_left_half_written(written, con
 def test_a_run_is_read_as_it_was_saved(config):
     run = exporting.saved(config)
     before = sorted(os.walk(run.directory))
-    read = finished.load(run.directory)
+    read = load(run.directory)
     jax.tree.map(np.testing.assert_array_equal, read.state, run.state)
     assert list(read.experiment.config.model.widths) == [4]
     assert sorted(os.walk(run.directory)) == before

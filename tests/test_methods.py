@@ -11,7 +11,7 @@ from lnm_jax import data, export, models, neurons
 from lnm_jax.configs import digits
 from lnm_jax.errors import ConfigError
 from lnm_jax.layers import ConvNorm, Spiking
-from lnm_jax.models.side_head import SideHead
+from lnm_jax.models.resnet import SideHead
 from lnm_jax.training import configuration, experiment, loop, losses, schedules
 from lnm_jax.training.steps import TrainState
 from reproduction import arms, methods, settings

@@ -28,8 +28,9 @@ from lnm_jax.analysis import (
 )
 from lnm_jax.configs import digits
 from lnm_jax.errors import ConfigError
-from lnm_jax.training import experiment, finished, loop, run_directory
+from lnm_jax.training import experiment, loop, run_directory
 from lnm_jax.training.checkpoint import Checkpoints
+from lnm_jax.training.run import load
 
 EXAMPLES = 100
 pytestmark = pytest.mark.xdist_group("report")  # one process: they share runs
@@ -80,7 +81,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(folder):
-    return finished.load(str(folder / "lnm"))
+    return load(str(folder / "lnm"))
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,7 @@ def recorded(run):
 
 def test_loading_gives_the_finished_run_and_leaves_it_as_it_is(folder):
     before = files(folder / "lnm")
-    run = finished.load(str(folder / "lnm"))
+    run = load(str(folder / "lnm"))
     assert files(folder / "lnm") == before
     assert int(run.state.step) == run.experiment.steps_until(2)
     found = experiment.evaluate(run.experiment, run.state.variables)
@@ -320,4 +321,4 @@ def test_different_architectures_are_refused_by_their_fields(folder, tmp_path):
     fields = {"model.stem": 6, "epochs": 1, "data.batch_size": 20}  # a batch is no architecture
     other = untrained(configured(tmp_path, "wider", **fields))
     with pytest.raises(ConfigError, match=r"different architectures \(model.stem: 4, not 6\)"):
-        report.make([other, finished.load(str(folder / "lnm"))])
+        report.make([other, load(str(folder / "lnm"))])

@@ -109,7 +109,8 @@ def test_f1_and_cross_entropy_of_spikes_are_their_definitions():
 
 @pytest.mark.parametrize("name", ["interval", "identify"])
 def test_a_task_is_trained_and_read_back(name, tmp_path):
-    from lnm_jax.training import finished, loop, summary
+    from lnm_jax.training import loop
+    from lnm_jax.training.run import load, summarise
 
     config = importlib.import_module(f"configs.{name}").get_config()
     sizes = {"interval": 300, "identify": 100}
@@ -122,7 +123,7 @@ def test_a_task_is_trained_and_read_back(name, tmp_path):
     tests = [record for record in run.records if record["split"] == "test"]
     assert name == "interval" or tests[-1]["loss"] < tests[0]["loss"]
     assert 0 < tests[-1]["accuracy"] < 100
-    assert summary.summarise(finished.load(run.directory))["epochs"] == 2
+    assert summarise(load(run.directory))["epochs"] == 2
 
 
 def test_an_mlp_is_dense_layers_of_the_flat_example():

@@ -63,11 +63,12 @@ def main(arguments: list[str]) -> int:
             print(path)
             return 0
         if given.command == "health":
-            from lnm_jax.training import finished, health
+            from lnm_jax.training import health
+            from lnm_jax.training.run import load
 
             if given.examples < 0:
                 raise ConfigError(f"--examples must be 0 (all) or more, got {given.examples}")
-            run = finished.load(given.run)
+            run = load(given.run)
             found = health.measure(run.experiment, run.state, examples=given.examples)
             print(health.summary(found, health.illnesses(run.experiment.config, found)))
             return 0

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lnm_jax.analysis.recording import Recording
-    from lnm_jax.training.loop import Run
+    from lnm_jax.training.run import Run
 
 
 class Activity(NamedTuple):

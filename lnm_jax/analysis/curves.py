@@ -14,7 +14,7 @@ from lnm_jax.training import configuration
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lnm_jax.training.loop import Run
+    from lnm_jax.training.run import Run
 
 
 class Group(NamedTuple):

@@ -20,7 +20,7 @@ from lnm_jax.training import experiment
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lnm_jax.training.loop import Run
+    from lnm_jax.training.run import Run
 
 BINS = 1600
 SAMPLE = 4096  # neurons of a layer whose currents are kept, of all examples together
@@ -140,7 +140,7 @@ def record(run: Run, *, examples: int = 0) -> Recording:
     """Runs the network once over test examples.
 
     Args:
-      run: as `finished.load` or `training.loop.train` returns it.
+      run: as `training.run.load` or `training.loop.train` returns it.
       examples: how many, evenly spaced over the test set; 0 for all.
     Raises: ConfigError for a network of parallel neurons.
     """

@@ -13,7 +13,7 @@ from lnm_jax.errors import ConfigError
 from lnm_jax.training import run_directory
 
 if TYPE_CHECKING:
-    from lnm_jax.training.loop import Run
+    from lnm_jax.training.run import Run
 
 FILE = "report.html"
 FOLDER = "report"  # in the first run's directory, unless another is asked for

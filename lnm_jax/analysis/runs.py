@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from lnm_jax import models
 from lnm_jax.errors import ConfigError
-from lnm_jax.training import configuration, finished
+from lnm_jax.training import configuration
+from lnm_jax.training.run import load
 
 if TYPE_CHECKING:
     from lnm_jax.training.experiment import Experiment
-    from lnm_jax.training.loop import Run
+    from lnm_jax.training.run import Run
 
 
 # Fields that make an architecture, its input's shape included.
@@ -20,7 +21,7 @@ SHAPES = ("model.", "data.name", "data.directory", "data.image_size")
 
 
 def load_all(directories: Sequence[str]) -> list[Run]:
-    """Several runs; those of the same data share one copy of it. Raises as `finished.load`."""
+    """Several runs; those of the same data share one copy of it. Raises as `training.run.load`."""
     loaded: list[Run] = []
     for directory in directories:
         config = configuration.read(directory)
@@ -30,7 +31,7 @@ def load_all(directories: Sequence[str]) -> list[Run]:
             if run.experiment.config.data == config.data
             and run.experiment.config.timesteps == config.timesteps
         )
-        loaded.append(finished.load(directory, dataset=next(same, None)))
+        loaded.append(load(directory, dataset=next(same, None)))
     return loaded
 
 

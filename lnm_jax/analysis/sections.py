@@ -14,7 +14,7 @@ from lnm_jax.training.experiment import SATURATED
 
 if TYPE_CHECKING:
     from lnm_jax.analysis.recording import Recording
-    from lnm_jax.training.loop import Run
+    from lnm_jax.training.run import Run
 
 
 def summary(run: Run, recorded: Recording, groups: Sequence[Group]) -> str:

@@ -11,7 +11,7 @@ from lnm_jax.analysis import degrees, drawing, energy, page
 
 if TYPE_CHECKING:
     from lnm_jax.analysis.recording import Recording
-    from lnm_jax.training.loop import Run
+    from lnm_jax.training.run import Run
 
 
 def energy_of(run: Run, recorded: Recording) -> page.Section:

@@ -10,7 +10,7 @@ from lnm_jax.analysis import drawing, dynamics, names, page
 
 if TYPE_CHECKING:
     from lnm_jax.analysis.recording import Recording
-    from lnm_jax.training.loop import Run
+    from lnm_jax.training.run import Run
 
 
 def dynamics_of(run: Run, recorded: Recording) -> page.Section:

@@ -7,7 +7,6 @@ import logging
 import os
 import time
 from contextlib import closing, nullcontext
-from typing import NamedTuple
 
 import jax
 
@@ -24,28 +23,8 @@ from lnm_jax.training import (
     schedules,
 )
 from lnm_jax.training.checkpoint import Checkpoints
+from lnm_jax.training.run import Run
 from lnm_jax.training.steps import TrainState
-
-
-class Run(NamedTuple):
-    """A finished run.
-
-    Attributes:
-      experiment: what was trained.
-      directory: where everything is.
-      state: after the last step.
-      records: of metrics.jsonl.
-      seconds: this session took, compilation included.
-      images_per_second: training images, compilation and evaluation left out; None if this
-        session had no step left to do.
-    """
-
-    experiment: experiment.Experiment
-    directory: str
-    state: TrainState
-    records: list[dict]
-    seconds: float
-    images_per_second: float | None
 
 
 class Stopwatch:
