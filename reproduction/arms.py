@@ -38,7 +38,7 @@ DEGREES = tuple(_lnm(degree, "LNM" if degree == 3 else None) for degree in (1, 2
 FIVE = (LIF, BEST_LIF, PLIF, DEGREES[0], LNM)
 # Table 5.
 BOUNDS = (
-    Arm("Tanh", {**LNM.fields, "neuron.bound": "tanh"}, method="Tanh"),
+    Arm("Tanh", {**LNM.fields, "neuron.bound": "tanh"}, method="TanH"),
     Arm("Clip [-5, 5]", {**LNM.fields, "neuron.clip": 5.0}, method="Clip [-5, 5]"),
     Arm("Clip [-1, 1]", dict(LNM.fields), method="Clip [-1, 1]"),
 )

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from lnm_jax import paper
 from lnm_jax.errors import ConfigError
-from reproduction import arms, comparison, costs, methods, settings, statistics
+from reproduction import arms, comparison, costs, methods, published, settings, statistics
 from reproduction.arms import Arm
 from reproduction.comparison import Outcome
 from reproduction.settings import Setting
@@ -118,13 +117,13 @@ def _published(outcome: Outcome) -> str:
     if outcome.setting.stands_for is None or outcome.arm.method is None:
         return ""
     dataset, network, timesteps = outcome.setting.stands_for
-    found = paper.accuracy(dataset, outcome.arm.method, network, timesteps)
-    return f"{found} ({dataset}, {network}, T = {timesteps})" if found else ""
+    found = published.accuracy(dataset, outcome.arm.method, network, timesteps)
+    return f"{found.percent} ({dataset}, {network}, T = {timesteps})" if found else ""
 
 
-def _rows(compared, options, published=_published):
+def _rows(compared, options, quoted=_published):
     return [
-        row for outcomes in compared for row in comparison.rows(outcomes, options.scale, published)
+        row for outcomes in compared for row in comparison.rows(outcomes, options.scale, quoted)
     ]
 
 
@@ -183,14 +182,12 @@ def table_5(runs: Campaign, options: Options) -> Made:
     *others, clip = arms.BOUNDS
     compared = _outcomes(runs, options, _each(_ablated(options), clip, *others))
 
-    def published(outcome):
-        fields = outcome.arm.fields
-        found = paper.bounding(fields.get("neuron.bound", "clip"), fields.get("neuron.clip", 1.0))
-        return f"{found} (CIFAR-100, ResNet-19, T = 4)"
+    def bounding(outcome):
+        return f"{published.TABLE_5[outcome.arm.method]} (CIFAR-100, ResNet-19, T = 4)"
 
     title = "Table 5: bounds of the argument of f"
     remarks = _remarks(compared, options)
-    return Made(title, _rows(compared, options, published), remarks=remarks)
+    return Made(title, _rows(compared, options, bounding), remarks=remarks)
 
 
 def figure_1(runs: Campaign, options: Options) -> Made:
@@ -207,7 +204,7 @@ def figure_1(runs: Campaign, options: Options) -> Made:
         _rows(compared, options),
         drawn,
         (
-            f"The paper's values are in its picture alone ({paper.FIGURE_1.where}).",
+            "The paper's values are in its picture alone (Figure 1 and section 5.1).",
             *_remarks(compared, options),
         ),
     )

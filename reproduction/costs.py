@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 
 from benchmarks import timing
-from lnm_jax import data, paper
+from lnm_jax import data
 from lnm_jax.analysis import dynamics, energy, names, recording
 from lnm_jax.training import configuration, experiment, finished, parallel
-from reproduction import statistics
+from reproduction import published, statistics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,13 +44,12 @@ def energies(compared: Sequence[Sequence[Outcome]], scale: str) -> list[dict]:
 
 def _energy_row(outcome, found, scale):
     stands_for = outcome.setting.stands_for
-    published = paper.energy(*stands_for) if stands_for else None
+    row = published.energy(*stands_for) if stands_for else None
     learned = outcome.arm.method == "LNM"
     text = ""
-    if published:
-        own = published.lnm if learned else published.lif
-        more = f", overhead {published.overhead}" if learned else ""
-        text = f"{own}{more} ({published.dataset}, {published.network}, T = {published.timesteps})"
+    if row:
+        own, more = (row.lnm, f", overhead {row.overhead}") if learned else (row.lif, "")
+        text = f"{own}{more} ({row.dataset}, {row.network}, T = {row.timesteps})"
     return {
         "data": outcome.setting.data,
         "network": outcome.setting.network,
@@ -87,7 +86,7 @@ def learned(outcomes: Sequence[Outcome], scale: str) -> tuple[list[dict], Figure
     found = names.name_layers(run, seen)
     rows = []
     for number, (path, named) in enumerate(found.items(), 1):
-        near, published = named[0].nearest, paper.resembles(number)
+        near = named[0].nearest
         rows.append(
             {
                 "#": number,
@@ -95,7 +94,7 @@ def learned(outcomes: Sequence[Outcome], scale: str) -> tuple[list[dict], Figure
                 "resembles": named[0].name,
                 "R2": f"{near.r2:.3f}" if near else "",
                 "reason": named[0].reason,
-                "published (ResNet-34, by eye)": published.name if published else "",
+                "published (ResNet-34, by eye)": published.FIGURE_2.get(number, ""),
                 "data": outcome.setting.data,
                 "network": outcome.setting.network,
                 "scale": scale,
@@ -177,11 +176,11 @@ def overhead(setting: Setting, jobs: dict[str, Job], scale: str) -> dict:
         "LIF step, ms": f"{1e3 * lif.training.median:.1f}",
         "LNM step, ms": f"{1e3 * lnm.training.median:.1f}",
         "training overhead, %": _over(lnm.training, lif.training),
-        "published, training": str(paper.TRAINING_OVERHEAD),
+        "published, training": published.TRAINING_OVERHEAD,
         "LIF evaluation, ms": f"{1e3 * lif.evaluation.median:.1f}",
         "LNM evaluation, ms": f"{1e3 * lnm.evaluation.median:.1f}",
         "inference overhead, %": _over(lnm.evaluation, lif.evaluation),
-        "published, inference": str(paper.INFERENCE_OVERHEAD),
+        "published, inference": published.INFERENCE_OVERHEAD,
         "memory overhead, %": f"{100 * (lnm.mebibytes / lif.mebibytes - 1):+.1f}",
         "largest spread": f"{max(t.spread for one in (lif, lnm) for t in one[:2]):.2f}",
         "scale": scale,

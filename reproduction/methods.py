@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import jax
 
-from lnm_jax import neurons, paper
+from lnm_jax import neurons
 from lnm_jax.training import losses
-from reproduction import arms, comparison, costs, settings
+from reproduction import arms, comparison, costs, published, settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +85,7 @@ def _neuron_learns(method):
 
 def rows(outcomes: Sequence[Outcome], options: Options) -> list[dict]:
     """The table's rows: accuracy, and what each method costs beside LIF."""
-    table = comparison.rows(outcomes, options.scale, published)
+    table = comparison.rows(outcomes, options.scale, every)
     done = [outcome for outcome in outcomes if outcome.results]
     ratios = _ratios(done, options) if outcomes[0].results else {}
     for row in table:
@@ -117,21 +117,21 @@ def _ratios(outcomes, options):
     return found
 
 
-def published(outcome: Outcome) -> str:
+def every(outcome: Outcome) -> str:
     """All that the paper prints of the method on that data set, with network and T."""
     return "; ".join(
-        f"{row.published} (T = {row.timesteps}, {row.network}{', *' if row.footnote else ''})"
+        f"{row.percent} (T = {row.timesteps}, {row.network}{', *' if row.footnote else ''})"
         for row in quoted(outcome)
     )
 
 
-def quoted(outcome: Outcome) -> list[paper.Accuracy]:
+def quoted(outcome: Outcome) -> list[published.Accuracy]:
     """Rows of Tables 1 and 2 of the method on the data set that the setting stands for."""
     if outcome.setting.stands_for is None or outcome.arm.method is None:
         return []
     return [
         row
-        for row in paper.TABLE_1 + paper.TABLE_2
+        for row in published.TABLE_1 + published.TABLE_2
         if (row.dataset, row.method) == (outcome.setting.stands_for[0], outcome.arm.method)
     ]
 
@@ -146,8 +146,8 @@ def remarks(compared: Sequence[Sequence[Outcome]]) -> tuple[str, ...]:
         if row.footnote
     ]
     kept = [
-        f"{row.dataset} {row.published} (T = {row.timesteps}, {row.network})"
-        for row in paper.TABLE_1 + paper.TABLE_2
+        f"{row.dataset} {row.percent} (T = {row.timesteps}, {row.network})"
+        for row in published.TABLE_1 + published.TABLE_2
         if row.method == "IM-LIF"
     ]
     quote = f"IM-LIF has no public definition and is quoted only: {'; '.join(kept)}."

@@ -12,18 +12,16 @@ BELOW = {
     "version": set(),
     "launch": set(),
     "recompute": set(),
-    "paper": set(),
     "neurons": {"errors", "recompute"},
     "layers": {"neurons", "recompute"},
     "models": {"layers", "neurons"},
     "data": {"errors", "neurons", "version"},
     "training": {"data", "errors", "launch", "layers", "models", "neurons"},
     "export": {"data", "errors", "launch", "layers", "models", "neurons", "training"},
-    "analysis": {"data", "errors", "launch", "layers", "models", "neurons", "paper", "training"},
+    "analysis": {"data", "errors", "launch", "layers", "models", "neurons", "training"},
 }
 # neurons is pure JAX; optional packages are imported inside the functions that use them.
 ALLOWED_AT_TOP = {
-    "paper": set(),
     "recompute": {"jax"},
     "neurons": {"jax", "numpy"},
     "layers": {"jax", "numpy", "flax"},
