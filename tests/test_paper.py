@@ -7,9 +7,8 @@ import re
 import paper_text
 import pytest
 
-import reproduce
 from lnm_jax.analysis import energy, names
-from reproduction import arms, published
+from reproduction import cli, methods, published
 
 CONFIGS = pathlib.Path(__file__).resolve().parent.parent / "configs"
 ACCURACY = re.compile(r"x|(\d+\.\d+)%?(?: ± (\d+\.\d+)%?)?")
@@ -154,7 +153,7 @@ def test_bounding_is_table_5():
         assert (dataset, network, t) == ("CIFAR-100", "ResNet-19", "4")
         found[name] = value.replace("%", " %")
     assert found == published.TABLE_5
-    assert [arm.method for arm in arms.BOUNDS] == list(published.TABLE_5)
+    assert [method.paper_name for method in methods.BOUNDS] == list(published.TABLE_5)
     of_table_1 = published.accuracy("CIFAR-100", "LNM", "ResNet-19", 4)
     assert published.TABLE_5["Clip [-1, 1]"] == of_table_1.percent
 
@@ -162,9 +161,9 @@ def test_bounding_is_table_5():
 def test_the_degree_of_lnm_and_the_number_of_runs_are_those_of_5_1():
     text = prose(paper_text.SECTION_5_1)
     assert re.search(r"select (\w+)-degree", text)[1] == "third"
-    assert arms.LNM.fields["neuron.degree"] == 3
+    assert methods.LNM.fields["neuron.degree"] == 3
     assert "three independent training runs" in text
-    assert reproduce.parser().parse_args(["table1"]).seeds == 3
+    assert cli.parser().parse_args(["table1"]).seeds == 3
 
 
 LAYERS = {
