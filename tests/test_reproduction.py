@@ -32,8 +32,9 @@ from reproduction.comparison import Made, Options
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Digits, small enough for a test.
 DIGITS = [
-    "--epochs=1", "--seeds=1", "--tuning-seeds=0", "--set=timesteps=2", "--set=model.stem=4",
-    "--set=model.widths=(4,)", "--set=model.blocks=(1,)", "--set=data.batch_size=480",
+    "--epochs=1", "--seeds=1", "--tuning-seeds=0", "--set=timesteps=2", "--set=model.name=mlp",
+    "--set=model.widths=(4,)", "--set=model.stem=None", "--set=model.blocks=None",
+    "--set=data.batch_size=480",
 ]  # fmt: skip
 
 
