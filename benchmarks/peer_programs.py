@@ -40,7 +40,7 @@ def _lnm():
     import torch
     from spikingjelly.activation_based import neuron, surrogate
 
-    spiking = surrogate.Rect(alpha=1.0)
+    spiking = surrogate.Rect(alpha=1.0).forward  # FlexSN refuses a module that is captured
 
     def step(current, v, first, second, third):
         u = v.clamp(-1.0, 1.0)
