@@ -88,6 +88,18 @@ class Trained(runner.Runner):
         return {job: self.result(job) for job in wanted}
 
 
+def compared(runs, *those, seeds=range(2), tuning_seeds=1, **more):
+    """Outcomes of methods on digits; of fields, the dot is written as two underscores."""
+    more = {name.replace("__", "."): value for name, value in more.items()}
+    return comparison.compare(
+        runs, settings.DIGITS, those, seeds=seeds, tuning_seeds=tuning_seeds, more=more
+    )
+
+
+def config_of(setting, method, chosen=None):
+    return comparison.job_of(setting, method, chosen or {}, 0, {}).config("runs")
+
+
 # --- Tables ---------------------------------------------------------------------------------
 
 
@@ -175,27 +187,20 @@ def test_the_energy_of_the_papers_rows_stands_beside():
 
 
 def test_a_table_leaves_empty_columns_out_and_keeps_all_in_csv(tmp_path):
-    made = Made("Title", [{"a": 1, "b": ""}, {"a": "x|y", "b": ""}], None, ("A remark.",))
+    """Settings may have other columns: LIF at its best decay is a row of one of them alone."""
+    rows = [{"a": 1, "b": ""}, {"a": "x|y", "b": "", "minus LIF": 2}]
+    made = Made("Title", rows, None, ("A remark.",))
     text = cli.markdown(made, "python reproduce.py x")
-    assert text.splitlines()[:6] == ["## Title", "", "| a |", "| --- |", "| 1 |", "| x\\|y |"]
+    table = ["| a | minus LIF |", "| --- | --- |", "| 1 |  |", "| x\\|y | 2 |"]
+    assert text.splitlines()[:6] == ["## Title", "", *table]
     assert "A remark." in text
     assert "`python reproduce.py x`" in text
     assert len(cli.write(made, "c", str(tmp_path / "t"))) == 2
-    assert rows_of(tmp_path / "t.csv")[1] == {"a": "x|y", "b": ""}
+    written = [{"a": "1", "b": "", "minus LIF": ""}, {"a": "x|y", "b": "", "minus LIF": "2"}]
+    assert rows_of(tmp_path / "t.csv") == written
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be written"):
         cli.write(made, "c", str(tmp_path / "file" / "t"))
-
-
-def test_settings_with_other_rows_make_one_table(tmp_path):
-    """LIF at its best decay is asked for in one of them alone."""
-    options = Options("smoke", range(2), 1, unwanted=("VGGSNN LIF, best decay$",))
-    made = tables.COMMANDS["table2"](Pretended(), options)
-    assert "| minus LIF, best decay |" in cli.markdown(made, "c")
-    cli.write(made, "c", str(tmp_path / "t"))
-    rows = rows_of(tmp_path / "t.csv")
-    assert len(rows) == 9
-    assert {row["minus LIF, best decay"] for row in rows if "VGG" in row["network"]} == {""}
 
 
 def test_a_table_says_what_was_tried_what_failed_and_what_is_no_row_of_its_own():
@@ -245,10 +250,7 @@ def test_each_method_gets_its_own_best_rate_and_decay_together():
         return 90 - 10 * off + decay + (fields["seed"] < 1000) * 5
 
     runs = Pretended(accuracy=accuracy)
-    those = (methods.LIF, methods.BEST_LIF, methods.PLIF)
-    outcomes = comparison.compare(
-        runs, settings.DIGITS, those, seeds=range(2), tuning_seeds=1, more={}
-    )
+    outcomes = compared(runs, methods.LIF, methods.BEST_LIF, methods.PLIF)
     assert [outcome.chosen for outcome in outcomes] == [
         {"optimizer.learning_rate": 0.1},
         {"optimizer.learning_rate": 0.05, "neuron.decay": 1.0},
@@ -266,10 +268,7 @@ def test_nothing_is_chosen_of_what_every_run_has_and_equal_rows_are_one():
     those = (methods.LIF, methods.BEST_LIF, methods.PLIF)
 
     def chosen(tuning_seeds, **more):
-        more = {name.replace("__", "."): value for name, value in more.items()}
-        outcomes = comparison.compare(
-            runs, settings.DIGITS, those, seeds=range(3, 5), tuning_seeds=tuning_seeds, more=more
-        )
+        outcomes = compared(runs, *those, seeds=range(3, 5), tuning_seeds=tuning_seeds, **more)
         return {outcome.method.name: sorted(outcome.chosen) for outcome in outcomes}
 
     rate, decay = comparison.RATE, "neuron.decay"
@@ -286,10 +285,8 @@ def test_a_value_that_cannot_be_trained_is_not_chosen_and_a_failed_run_is_shown(
         fails = fields["optimizer.learning_rate"] == 0.1 or fields["seed"] == 1
         return None if fails else 50.0
 
-    runs, those = Pretended(accuracy=accuracy), (methods.LIF, methods.PLIF)
-    outcomes = comparison.compare(
-        runs, settings.DIGITS, those, seeds=range(2), tuning_seeds=1, more={}
-    )
+    runs = Pretended(accuracy=accuracy)
+    outcomes = compared(runs, methods.LIF, methods.PLIF)
     assert all(dict(job.fields)["seed"] == 1 for job in runs.failed)  # candidates are no failures
     assert outcomes[0].chosen != {"optimizer.learning_rate": 0.1}
     rows = comparison.rows(outcomes, "smoke", lambda outcome: "")
@@ -312,7 +309,7 @@ def test_rows_are_named_by_parts_and_whole_names():
     assert "LNM + TET" in asked("small resnet", skip="LNM, degree 3")
 
 
-def test_paper_scale_is_table_4_without_tuning(tmp_path):
+def test_paper_scale_is_table_4_without_tuning():
     those = settings.images("paper", "D") + settings.events("paper", "D")
     assert [(setting.paper_row, setting.experiment) for setting in those] == [
         (("CIFAR-10", "ResNet-19", 2), "cifar10_resnet19"),
@@ -324,8 +321,7 @@ def test_paper_scale_is_table_4_without_tuning(tmp_path):
         (("CIFAR-10 DVS", "ResNet-19", 10), "cifar10dvs_resnet19"),
     ]
     for setting in those:
-        config = comparison.job_of(setting, methods.LNM, {}, 0, {}).config(str(tmp_path))
-        assert config.timesteps == setting.paper_row[2]
+        assert config_of(setting, methods.LNM).timesteps == setting.paper_row[2]
         own = {**setting.fields, **methods.LNM.fields}
         assert set(own) <= {"data.directory", "timesteps", "neuron.kind", "neuron.degree"}
         assert not setting.rates
@@ -337,20 +333,19 @@ def test_settings_say_whether_their_networks_are_residual(scale):
     if scale != "paper":
         those += settings.interval(scale, None) + settings.identify(scale, None)
     for setting in those:
-        config = comparison.job_of(setting, methods.LIF, {}, 0, {}).config("runs")
-        assert setting.residual == config.model.name.startswith("resnet"), setting
+        name = config_of(setting, methods.LIF).model.name
+        assert setting.residual == name.startswith("resnet"), setting
 
 
 def test_every_row_of_the_recipe_takes_something_away_from_it(tmp_path):
     (tmp_path / "train").mkdir()
     (setting,) = settings.fast("small", str(tmp_path))
-    whole = comparison.job_of(setting, methods.LIF, {}, 0, {}).config("runs")
-    whole = configuration.flatten(whole)
+    whole = configuration.flatten(config_of(setting, methods.LIF))
     assert whole["optimizer.name"] == "muon"
     assert whole["model.widths"] == [16, 32, 64]
     for method in methods.INGREDIENTS[1:]:
         first = {field: values[-1] for field, values in method.tries.items()}
-        config = comparison.job_of(setting, method, first, 0, {}).config("runs")
+        config = config_of(setting, method, first)
         configuration.validate_fields(config)
         fields = configuration.flatten(config)
         changed = {field for field in fields if fields[field] != whole[field]}
@@ -362,11 +357,8 @@ def test_every_row_of_the_recipe_takes_something_away_from_it(tmp_path):
 def test_methods_are_compared_on_recordings_images_and_intervals():
     options = Options("small", range(3), 1)
     those = compare.where(options)
-    assert [setting.experiment for setting in those] == [
-        "digits_dvs",
-        "cifar10_resnet19",
-        "interval",
-    ]
+    names = [setting.experiment for setting in those]
+    assert names == ["digits_dvs", "cifar10_resnet19", "interval"]
     # Where leaky neurons forget too much, every method starts with a leak that does not.
     assert [setting.fields.get("neuron.decay") for setting in those] == [None, None, 0.9]
     assert [bool(setting.rates) for setting in those] == [False, False, True]
@@ -443,34 +435,29 @@ def test_a_field_that_makes_a_row_of_the_last_table_ends_compare_at_once(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("command", "message"),
     [
-        (["--rows=nothing of this"], "--rows nothing of this: no such data, network or method"),
-        (["--skip=digits"], "--skip digits: no such data, network or method is left"),
-        (["--set=seed=7"], "--set seed: use --first-seed and --seeds"),
-        (["--set=data.directory=/data"], "--set data.directory: use --data-dir"),
-        (["--set=neuron.decay=2.0"], "config.neuron.decay must be between 0 and 1, got 2.0"),
-        (["--scale=paper"], "--scale=paper: the paper does not have this task, use small"),
-        (["--first-seed=999", "--seeds=2"], "seeds 999 to 1000: values are chosen on those from"),
-        (["--tuning-seeds=-1"], "--tuning-seeds must be at least 0"),
-        (["--set=epochs"], "--set epochs: must be FIELD=VALUE"),
-        (["--set=neuron.kin=lif"], "config.neuron.kin: no such field"),
-        (["--seeds=0"], "--seeds must be at least 1"),
+        ("table1 --rows=nothing", "--rows nothing: no such data, network or method"),
+        ("table1 --skip=digits", "--skip digits: no such data, network or method is left"),
+        ("overhead --rows=PLIF", "--rows PLIF: no such data, network or method is left"),
+        ("table1 --set=seed=7", "--set seed: use --first-seed and --seeds"),
+        ("table1 --set=data.directory=/data", "--set data.directory: use --data-dir"),
+        ("table1 --set=neuron.decay=2.0", "config.neuron.decay must be between 0 and 1, got 2.0"),
+        # It trains nothing, and so has no run that would be refused.
+        ("overhead --set=neuron.decay=2.0", "config.neuron.decay must be between 0 and 1, got 2.0"),
+        ("interval --scale=paper", "--scale=paper: the paper does not have this task, use small"),
+        ("table1 --first-seed=999 --seeds=2", "seeds 999 to 1000: values are chosen on those from"),
+        ("table1 --tuning-seeds=-1", "--tuning-seeds must be at least 0"),
+        ("table1 --set=epochs", "--set epochs: must be FIELD=VALUE"),
+        ("table1 --set=neuron.kin=lif", "config.neuron.kin: no such field"),
+        ("table1 --seeds=0", "--seeds must be at least 1"),
     ],
 )
-def test_bad_arguments_are_one_line(arguments, message, tmp_path, capsys):
-    command = "interval" if "--scale=paper" in arguments else "table1"
-    assert cli.main([command, f"--directory={tmp_path}", *arguments]) == 2
+def test_bad_arguments_are_one_line(command, message, tmp_path, capsys):
+    assert cli.main([*command.split(), f"--directory={tmp_path}"]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert len(error.splitlines()) == 1
-
-
-def test_a_value_that_overhead_cannot_have_is_one_line(tmp_path, capsys):
-    """It trains nothing, and so has no run that would be refused."""
-    line = ["overhead", f"--directory={tmp_path}", "--set=neuron.decay=2.0"]
-    assert cli.main(line) == 2
-    assert "config.neuron.decay must be between 0 and 1, got 2.0" in capsys.readouterr().err
 
 
 # --- Runs -----------------------------------------------------------------------------------
