@@ -1,11 +1,11 @@
-"""python -m benchmarks <name> [--short]: prints a table and appends JSON lines to results/.
+"""python -m benchmarks NAME [--short]: prints a table and appends JSON lines to results/.
 
 python -m benchmarks gpu --minutes 12 --data D: a run list for a GPU, see benchmarks/gpu.py.
-python -m benchmarks page: writes the tables of docs/performance.md from the results.
 """
 
 import argparse
 import datetime
+import importlib
 import json
 import os
 import pathlib
@@ -16,41 +16,10 @@ import tempfile
 
 import jax
 
-from benchmarks import (
-    damage,
-    data,
-    gpu,
-    gpu_steps,
-    growth,
-    kills,
-    neuron,
-    neuron_memory,
-    operations,
-    page,
-    relu,
-    remat,
-    scaling,
-    side_by_side,
-    train_step,
-)
 from lnm_jax import launch
 from lnm_jax.errors import ConfigError
 
-BENCHMARKS = {
-    "damage": damage.run,
-    "data": data.run,
-    "gpu_steps": gpu_steps.run,
-    "growth": growth.run,
-    "kills": kills.run,
-    "neuron": neuron.run,
-    "neuron_memory": neuron_memory.run,
-    "operations": operations.run,
-    "relu": relu.run,
-    "remat": remat.run,
-    "scaling": scaling.run,
-    "side_by_side": side_by_side.run,
-    "train_step": train_step.run,
-}
+BENCHMARKS = ("data", "gpu", "gpu_steps", "neuron", "relu", "scaling", "train_step")
 RESULTS = pathlib.Path(__file__).parent / "results"
 
 
@@ -86,54 +55,41 @@ def _cell(value) -> str:
 
 
 def table(rows: list[dict]) -> str:
-    """Rows of the same keys as a Markdown table."""
-    lines = [list(rows[0]), ["---"] * len(rows[0])]
-    lines += [[_cell(x) for x in r.values()] for r in rows]
+    """Rows as a Markdown table; cells of keys that a row does not have are empty."""
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [keys, ["---"] * len(keys), *([_cell(row.get(key)) for key in keys] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def main(argv: list[str]) -> int:
     """Runs the named benchmark; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("name", choices=[*BENCHMARKS, "gpu", "page"])
+    parser.add_argument("name", choices=BENCHMARKS)
     parser.add_argument("--short", action="store_true", help="shows that it runs, keeps nothing")
     parser.add_argument("--minutes", type=float, default=12.0, help="gpu: after which it has ended")
     parser.add_argument("--data", help="gpu, relu: CIFAR-10 as train/<class>/*, test/<class>/*")
     given = parser.parse_args(argv)
-    if given.name == "page":
-        keys = tuple(environment())
-        page.PAGE.write_text(page.written(page.PAGE.read_text(), RESULTS, keys, table))
-        return 0
-    where = environment()
-    if given.name == "gpu":
+    where, rows, options = environment(), [], {}
+    if given.name in ("gpu", "relu"):
+        options["directory"] = given.data
+    with tempfile.TemporaryDirectory() as away:
+        results = pathlib.Path(away) if given.short else RESULTS
+        results.mkdir(exist_ok=True)
+        if given.name == "gpu":  # keeps its rows itself, by entry
+            options |= {"minutes": given.minutes, "results": results, "where": where}
         try:
-            with tempfile.TemporaryDirectory() as away:
-                rows = list(
-                    gpu.run(
-                        given.short,
-                        minutes=given.minutes,
-                        directory=given.data,
-                        results=pathlib.Path(away) if given.short else RESULTS,
-                        where=where,
-                    )
-                )
+            for row in importlib.import_module(f"benchmarks.{given.name}").run(
+                given.short, **options
+            ):
+                rows.append(row)
+                if given.name != "gpu":  # at once: what is cut off keeps these
+                    with open(results / f"{given.name}.jsonl", "a") as file:
+                        file.write(json.dumps(where | row) + "\n")
         except ConfigError as error:
             print(f"benchmarks: {error}", file=sys.stderr)
             return error.status
-        keys = dict.fromkeys(key for row in rows for key in row)
-        if rows:
-            print(table([{key: row.get(key) for key in keys} for row in rows]))
-        return 0
-    rows = []
-    options = {"directory": given.data} if given.name == "relu" else {}
-    for row in BENCHMARKS[given.name](given.short, **options):
-        rows.append(row)
-        if not given.short:  # a short run measures nothing worth keeping
-            RESULTS.mkdir(exist_ok=True)
-            # What is cut off keeps these.
-            with open(RESULTS / f"{given.name}.jsonl", "a") as file:
-                file.write(json.dumps(where | row) + "\n")
-    print(table(rows))
+    if rows:
+        print(table(rows))
     return 0
 
 

@@ -66,7 +66,7 @@ RUNS = (
 )
 
 
-def built(entry: Training, dataset: data.Dataset, fields: dict) -> experiment.Experiment:
+def build(entry: Training, dataset: data.Dataset, fields: dict) -> experiment.Experiment:
     """The experiment of an entry."""
     config = cifar10_fast.get_config()
     config.neuron.kind, config.epochs, config.seed = entry.kind, entry.epochs, entry.seed
@@ -74,32 +74,32 @@ def built(entry: Training, dataset: data.Dataset, fields: dict) -> experiment.Ex
     return experiment.build(config, dataset)
 
 
-def compile_ahead(this: experiment.Experiment) -> float:
+def compile_ahead(built: experiment.Experiment) -> float:
     """Compiles a training and an evaluation step into the compilation cache; returns seconds."""
-    start, fields = time.monotonic(), this.config.data
-    state = parallel.replicate(this.init())
-    batch = next(data.train_batches(this.dataset.train, 0, fields.batch_size, 0, 1))
-    this.train_step.lower(state, batch).compile()
-    batch = next(data.eval_batches(this.dataset.test, fields.eval_batch_size))
-    this.eval_step.lower(state.variables, batch).compile()
+    start, fields = time.monotonic(), built.config.data
+    state = parallel.replicate(built.init())
+    batch = next(data.train_batches(built.dataset.train, 0, fields.batch_size, 0, 1))
+    built.train_step.lower(state, batch).compile()
+    batch = next(data.eval_batches(built.dataset.test, fields.eval_batch_size))
+    built.eval_step.lower(state.variables, batch).compile()
     return time.monotonic() - start
 
 
-def train(this: experiment.Experiment, deadline: float = float("inf")) -> dict | None:
+def train(built: experiment.Experiment, deadline: float = float("inf")) -> dict | None:
     """A whole schedule; None if the deadline came first.
 
     Returns: accuracy of the last epoch, %; the curve, [epoch, accuracy, seconds of training steps
       until then, compilation and evaluation left out], after epochs that are powers of 2 or
       multiples of 6 and the last; images/s.
     """
-    config, seconds, curve = this.config, 0.0, []
-    state = parallel.replicate(this.init())
-    size, last = config.data.batch_size, this.steps_until(config.epochs)
-    ends = {this.steps_until(epoch): epoch for epoch in range(1, config.epochs + 1)}
-    batches = data.train_batches(this.dataset.train, config.seed, size, 0, last)
+    config, seconds, curve = built.config, 0.0, []
+    state = parallel.replicate(built.init())
+    size, last = config.data.batch_size, built.steps_until(config.epochs)
+    ends = {built.steps_until(epoch): epoch for epoch in range(1, config.epochs + 1)}
+    batches = data.train_batches(built.dataset.train, config.seed, size, 0, last)
     begun = None
     for step, batch in enumerate(batches, 1):
-        state, _ = this.train_step(state, batch)
+        state, _ = built.train_step(state, batch)
         if step % 50 == 0:  # so that the clock sees what is done
             jax.block_until_ready(state)
         if step != last and time.monotonic() > deadline:
@@ -113,14 +113,14 @@ def train(this: experiment.Experiment, deadline: float = float("inf")) -> dict |
         jax.block_until_ready(state)
         seconds += time.monotonic() - begun
         if epoch & (epoch - 1) == 0 or epoch % 6 == 0 or step == last:
-            accuracy = experiment.evaluate(this, state.variables)["accuracy"]
+            accuracy = experiment.evaluate(built, state.variables)["accuracy"]
             curve.append([epoch, accuracy, round(seconds, 1)])
         begun = time.monotonic()
     return {
         "accuracy": curve[-1][1],
         "seconds": round(seconds, 1),
         "images/s": round((last - 1) * size / seconds),
-        f"seconds to {GOAL:g} %": next((s for _, found, s in curve if found >= GOAL), None),
+        f"seconds to {GOAL:g} %": next((s for _, accuracy, s in curve if accuracy >= GOAL), None),
         "curve": curve,
     }
 
@@ -176,12 +176,12 @@ def run(
 
     with ThreadPoolExecutor(4) as pool:
         fields = TINY if short else LARGE
-        this = {entry: built(entry, dataset, fields) for entry in todo}
+        built = {entry: build(entry, dataset, fields) for entry in todo}
         compiling, planned = {}, COMPILING
         for entry in todo:  # seeds share their programs
             planned += time_of(entry)
             if planned < left() and (key := entry[:2]) not in compiling:
-                compiling[key] = pool.submit(compile_ahead, this[entry])
+                compiling[key] = pool.submit(compile_ahead, built[entry])
         for entry in todo:
             key = entry[:2]
             needed = time_of(entry) + (0 if key in compiling else COMPILING)
@@ -189,16 +189,16 @@ def run(
                 say(f"{entry.name}: needs {needed:.0f} s and is not begun, {left():.0f} s are left")
                 continue
             if key not in compiling:  # training was faster than was planned
-                compiling[key] = pool.submit(compile_ahead, this[entry])
+                compiling[key] = pool.submit(compile_ahead, built[entry])
             seconds = compiling[key].result()
-            found = train(this[entry], deadline) if time_of(entry) < left() else None
-            if found is None:
+            result = train(built[entry], deadline) if time_of(entry) < left() else None
+            if result is None:
                 say(f"{entry.name}: no time is left")
                 continue
-            rate, curve = found["images/s"], found.pop("curve")
-            row = entry._asdict() | found | {"compile seconds": round(seconds, 1)}
+            rate, curve = result["images/s"], result.pop("curve")
+            row = entry._asdict() | result | {"compile seconds": round(seconds, 1)}
             keep(entry.name, row | {"fields": fields | SCHEDULES[entry.epochs], "curve": curve})
-            say(f"{entry.name}: {found['accuracy']:.2f} % in {found['seconds']:.0f} s")
+            say(f"{entry.name}: {result['accuracy']:.2f} % in {result['seconds']:.0f} s")
             yield {"entry": entry.name} | row
     if (folder / f"{STEPS}.json").exists():
         say(f"{STEPS}: in {folder} and not run again")

@@ -10,8 +10,6 @@ Medians of interleaved runs; programs are compiled side by side, in threads.
 """
 
 import functools
-import importlib.util
-import sys
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import peer, timing, train_step
+from benchmarks import peers, timing, train_step
+from benchmarks.neuron import with_backward
 from lnm_jax import data, models, neurons
 from lnm_jax.configs import cifar10_resnet19
 from lnm_jax.training import experiment, parallel
@@ -99,14 +98,9 @@ def layers(short: bool, timesteps: int, dtype: str, bandwidth: float) -> list[di
         params = neuron.init(jax.random.key(0))
         for backend in BACKENDS:
             run = functools.partial(neurons.run, neuron, backend=backend)
-
-            def both(params, currents, cotangent, run=run):
-                spikes, pullback = jax.vjp(run, params, currents)
-                return spikes, pullback(cotangent)
-
             name = f"{kind} {backend}"
             programs[f"{name}, forward"] = _lowered(run, params, currents)
-            programs[f"{name}, both"] = _lowered(both, params, currents, cotangent)
+            programs[f"{name}, both"] = _lowered(with_backward(run), params, currents, cotangent)
             arrays |= {f"{name}, forward": 2, f"{name}, both": 5}
     rows = []
     times = timing.interleaved(compiled(programs), *((2,) if short else (5, 10)))
@@ -114,14 +108,6 @@ def layers(short: bool, timesteps: int, dtype: str, bandwidth: float) -> list[di
         rate = arrays[name] * currents.nbytes / measured.median / 1e9
         rows.append(_row(name, timesteps, dtype, measured, rate, "GB/s", bandwidth))
     return _beside_lif(rows)
-
-
-def _peer() -> str | None:
-    """An interpreter that has SpikingJelly."""
-    if peer.available():
-        return peer.available()
-    found = all(map(importlib.util.find_spec, ("torch", "spikingjelly")))
-    return sys.executable if found else None
 
 
 def steps(short: bool, product: float) -> list[dict]:
@@ -142,14 +128,12 @@ def steps(short: bool, product: float) -> list[dict]:
             lowered[timesteps, kind] = train_step.lowered(*built)
     ready = compiled(lowered)
     for timesteps in every:
-        programs, closing = {}, []
-        for kind in train_step.KINDS:
-            programs[f"ResNet-19 step, {kind}"] = ready[timesteps, kind]
-        if _peer() and not short:
-            options = {"T": timesteps, "width": 128, "batch": batch, "blocks": (3, 3, 2)}
-            options |= {"channels_last": True, "device": "cuda"}
-            closing.append(peer.Peer("peer_spikingjelly.py", options, executable=_peer()))
-            programs["ResNet-19 step, SpikingJelly"] = closing[0]
+        programs = {f"ResNet-19 step, {kind}": ready[timesteps, kind] for kind in train_step.KINDS}
+        options = {"timesteps": timesteps, "width": 128, "batch": batch, "blocks": (3, 3, 2)}
+        options |= {"channels_last": True, "device": "cuda"}
+        peer = None if short else peers.start("spikingjelly", "spikingjelly_resnet19", **options)
+        if peer:
+            programs["ResNet-19 step, SpikingJelly"] = peer
         found = []
         for name, measured in timing.interleaved(programs, *((2,) if short else (5, 4))).items():
             images = batch / measured.median
@@ -157,34 +141,30 @@ def steps(short: bool, product: float) -> list[dict]:
             rate = 6 * macs * timesteps * images / 1e12
             found.append(row | {"of ceiling %": 100 * rate / product})
         rows += _beside_lif(found)
-        for other in closing:
-            other.close()
+        if peer:
+            peer.close()
     return rows
 
 
 def epochs(short: bool) -> list[dict]:
     """Whole epochs as train.py runs them, with crop, flip and Cutout on the device."""
     count = 256 if short else 50_000
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 255, (count, 32, 32, 3)).astype(np.uint8)
-    split = data.Split(images, (np.arange(count) % 10).astype(np.int32))
-    moments = np.full(3, 120, np.float32), np.full(3, 60, np.float32)
-    rows = []
+    dataset, rows = timing.random_images(count), []
     for kind in train_step.KINDS:
         config = cifar10_resnet19.get_config()
         config.neuron.kind, config.compute_dtype = kind, "bfloat16"
         if short:
-            config.model.stem, config.model.widths, config.model.blocks = 4, (4,), (1,)
-        this = experiment.build(config, data.Dataset(split, split, 10, *moments, "random"))
+            config.update_from_flattened_dict(timing.MLP)
+        built = experiment.build(config, dataset)
         size, steps = config.data.batch_size, count // config.data.batch_size
-        state, seconds = parallel.replicate(this.init()), []
-        batches = data.train_batches(split, 0, size, 0, 3 * steps + 1)
-        state, _ = this.train_step(state, next(batches))  # compiles
+        state, seconds = parallel.replicate(built.init()), []
+        batches = data.train_batches(dataset.train, 0, size, 0, 3 * steps + 1)
+        state, _ = built.train_step(state, next(batches))  # compiles
         for _ in range(3):
             jax.block_until_ready(state)
             start = time.perf_counter()
             for _ in range(steps):
-                state, _ = this.train_step(state, next(batches))
+                state, _ = built.train_step(state, next(batches))
             jax.block_until_ready(state)
             seconds.append(time.perf_counter() - start)
         low, median, high = np.quantile(seconds, (0.25, 0.5, 0.75))

@@ -12,19 +12,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import peer, timing
+from benchmarks import peers, timing
 from lnm_jax import neurons
 
 KINDS = ("lif", "lnm")
 PEERS = {
-    "SpikingJelly lif": ("peer_neurons.py", "lif"),
-    "SpikingJelly plif": ("peer_neurons.py", "plif"),
-    "SpikingJelly FlexSN lnm": ("peer_neurons.py", "flexsn"),
-    "Spyx lif": ("peer_spyx.py", "lif"),
+    "SpikingJelly lif": ("spikingjelly", "spikingjelly_neuron", {"kind": "lif"}),
+    "SpikingJelly plif": ("spikingjelly", "spikingjelly_neuron", {"kind": "plif"}),
+    "SpikingJelly FlexSN lnm": ("spikingjelly", "spikingjelly_neuron", {"kind": "lnm"}),
+    "Spyx lif": ("spyx", "spyx_neuron", {}),
 }
 
 
-def _with_backward(run):
+def with_backward(run):
+    """A function of params, currents and cotangent: spikes and both gradients."""
+
     def both(params, currents, cotangent):
         spikes, pullback = jax.vjp(run, params, currents)
         return spikes, pullback(cotangent)
@@ -44,8 +46,8 @@ def _ours(shape) -> dict:
         compiled = jax.jit(forward).lower(params, currents).compile()
         programs[f"{kind}, forward"] = functools.partial(compiled, params, currents)
         for backend in ("scan", "fused"):
-            both = _with_backward(functools.partial(forward, backend=backend))
-            compiled = jax.jit(both).lower(params, currents, cotangent).compile()
+            both = jax.jit(with_backward(functools.partial(forward, backend=backend)))
+            compiled = both.lower(params, currents, cotangent).compile()
             programs[f"{kind} {backend}, both"] = functools.partial(
                 compiled, params, currents, cotangent
             )
@@ -58,18 +60,18 @@ def run(short: bool) -> list[dict]:
     rows = {}
     for timesteps in steps:
         shape = (timesteps, 2, 4, 4, 8) if short else (timesteps, 8, 32, 32, 64)
-        programs, peers = _ours(shape), []
-        for name, (script, kind) in PEERS.items() if peer.available() else ():
-            peers.append(peer.Peer(script, {"shape": shape, "neuron": kind}))
-            for part in ("forward", "both"):
-                programs[f"{name}, {part}"] = functools.partial(peers[-1], part)
+        programs, others = _ours(shape), {}
+        for name, (library, program, options) in PEERS.items():
+            if peer := peers.start(library, program, shape=shape, **options):
+                for part in ("forward", "both"):
+                    others[f"{name}, {part}"] = peer
+                    programs[f"{name}, {part}"] = functools.partial(peer, part)
         times = timing.interleaved(programs, 2 if short else 5)
-        for other in peers:
-            other.close()
+        for peer in set(others.values()):
+            peer.close()
         for name, time in times.items():
-            versions = [p.versions for p in peers if name.startswith(p.versions["library"])]
             row = rows.setdefault(name, {"program": name})
-            row["versions"] = json.dumps(versions[0]) if versions else None
+            row["versions"] = json.dumps(others[name].versions) if name in others else None
             row[f"T={timesteps}, ms"] = 1e3 * time.median
             row["largest spread"] = max(time.spread, row.get("largest spread", 0))
             ours = times["lif, forward" if name.endswith("forward") else "lif fused, both"]

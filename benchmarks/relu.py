@@ -39,7 +39,7 @@ def run(short: bool, directory: str | None = None):
             for seed in SEEDS[: 1 if short else None]:
                 config = configured()
                 config.update_from_flattened_dict(fields | more | {"seed": seed, "timesteps": 1})
-                this = experiment.build(config, dataset, relu())
-                found = gpu.train(this)
+                built = experiment.build(config, dataset, relu())
+                found = gpu.train(built)
                 row = {"data": name, "optimizer": optimizer, "epochs": config.epochs, "seed": seed}
                 yield row | {"accuracy": found["accuracy"], "seconds": found["seconds"]}

@@ -6,24 +6,34 @@ the program) and of BatchNorm's means. The digits network on 32x32x3 images, T =
 interleaved steps, every number of devices in a process of its own.
 """
 
+import json
 import os
 import pathlib
 import sys
+import time
 
-from benchmarks import peer, timing
+import jax
+
+from benchmarks import peers, timing
+from lnm_jax import data
+from lnm_jax.configs import digits
+from lnm_jax.training import experiment, parallel
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def run(short: bool) -> list[dict]:
     """A row for each number of devices: seconds a step and overhead."""
-    options = {"batch": 8, "size": 8, "T": 1} if short else {"batch": 128, "size": 32, "T": 4}
+    fields = {"data.batch_size": 128, "timesteps": 4}
+    if short:
+        fields = {"data.batch_size": 8, "timesteps": 1} | timing.MLP
     programs = {}
     for devices in (1, 2) if short else (1, 2, 4, 8):
         flags = f"--xla_force_host_platform_device_count={devices}"
-        root = str(pathlib.Path(__file__).resolve().parent.parent)
         flags = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
-        environment = {**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": root}
-        programs[devices] = peer.Peer(
-            "scaling_devices.py", options, executable=sys.executable, env=environment
+        programs[devices] = peers.Peer(
+            [sys.executable, __file__, json.dumps(fields)],
+            env={**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)},
         )
     times = timing.interleaved(programs, 2 if short else 9)
     for program in programs.values():
@@ -31,11 +41,32 @@ def run(short: bool) -> list[dict]:
     return [
         {
             "devices": devices,
-            "batch": options["batch"],
-            "T": options["T"],
-            "step s": time.median,
-            "overhead %": 100 * (time.median / times[1].median - 1),
-            "spread": time.spread,
+            "batch": fields["data.batch_size"],
+            "T": fields["timesteps"],
+            "step s": measured.median,
+            "overhead %": 100 * (measured.median / times[1].median - 1),
+            "spread": measured.spread,
         }
-        for devices, time in times.items()
+        for devices, measured in times.items()
     ]
+
+
+def serve(fields: dict) -> None:
+    """Answers each line of standard input with the seconds of a step on all devices."""
+    config = digits.get_config()
+    config.update_from_flattened_dict(fields)
+    size = config.data.batch_size
+    built = experiment.build(config, timing.random_images(2 * size))
+    batch = next(data.train_batches(built.dataset.train, 0, size, 0, 1))
+    state = parallel.replicate(built.init())
+    state, _ = built.train_step(state, batch)
+    print(json.dumps({"devices": jax.device_count()}), flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        state, metrics = built.train_step(state, batch)
+        jax.block_until_ready((state, metrics))
+        print(time.perf_counter() - start, flush=True)
+
+
+if __name__ == "__main__":
+    serve(json.loads(sys.argv[1]))

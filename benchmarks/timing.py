@@ -1,4 +1,4 @@
-"""Times of programs that run in turn, and how a cost grows."""
+"""Times of programs that run in turn, how a cost grows, and random images to run on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+
+from lnm_jax import data
+
+# A model that compiles at once, for short forms.
+MLP = {"model.name": "mlp", "model.widths": (4,), "model.stem": None, "model.blocks": None}
 
 
 class Time(NamedTuple):
@@ -55,3 +60,12 @@ def interleaved(programs: Mapping[str, Callable], rounds: int, repeat: int = 1) 
 def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
     """The power of the size that a cost grows with: the slope between their logarithms."""
     return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
+
+
+def random_images(count: int) -> data.Dataset:
+    """Random images of CIFAR's shape, as training and test examples alike."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, (count, 32, 32, 3)).astype(np.uint8)
+    split = data.Split(images, (np.arange(count) % 10).astype(np.int32))
+    mean, std = np.full(3, 120, np.float32), np.full(3, 60, np.float32)
+    return data.Dataset(split, split, 10, mean, std, "random")

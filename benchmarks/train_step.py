@@ -2,9 +2,11 @@
 
 Forward, backward and SGD update on one device; inference after folding BatchNorm. ResNet-19 and
 ResNet-34 take static images, VGGSNN event frames. Widths are those of the table: below the
-published ones. Medians of interleaved runs. Temporary memory is XLA's compiled memory
-analysis: of plain automatic differentiation (scan), as trained (fused), and with
-rematerialised blocks.
+published ones. Medians of interleaved runs. Temporary memory is XLA's compiled memory analysis; at
+the largest T also of plain automatic differentiation (scan in place of fused) and with
+rematerialised blocks or stages, with their time over the step as trained. SpikingJelly's ResNet-19
+has the same convolutions, BatchNorms, shortcuts and LIF; of its forms with channels first and last
+the faster one counts.
 """
 
 import functools
@@ -14,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from benchmarks import timing
+from benchmarks import peers, timing
 from lnm_jax import export, models, neurons
 from lnm_jax.training import losses
 
@@ -25,9 +27,11 @@ NETWORKS = {
     "resnet34": ({"stem": 16, "widths": (16, 32, 64, 128)}, (64, 64, 3), 16),
     "vggsnn": ({"widths": ((16, 32), (64, 64), (128, 128), (128, 128))}, (48, 48, 2), 16),
 }
-TINY = {
-    "resnet19": ({"stem": 4, "widths": (4,), "blocks": (1,)}, (8, 8, 3), 2),
-    "vggsnn": ({"widths": ((4,),)}, (8, 8, 2), 2),
+TINY = {"vggsnn": ({"widths": ((4,),)}, (8, 8, 2), 2)}
+# Other ways to LNM's gradient.
+VARIANTS = {
+    "lnm plain": {"backend": "scan"},
+    **{f"lnm remat {unit}": {"remat": unit} for unit in models.REMAT if unit != "none"},
 }
 
 
@@ -71,20 +75,7 @@ def lowered(model, variables, images, labels):
     return jax.jit(step).lower(*arguments), arguments
 
 
-def program(kind, timesteps, batch, fields, name="resnet19", size=(32, 32, 3)):
-    """(compiled training step, its arguments, compile seconds)."""
-    program, arguments = lowered(*build(name, kind, timesteps, size, batch, fields))
-    start = time.perf_counter()
-    compiled = program.compile()
-    return compiled, arguments, time.perf_counter() - start
-
-
-def memory(compiled) -> float:
-    """Temporary MiB of a compiled program."""
-    return compiled.memory_analysis().temp_size_in_bytes / 2**20
-
-
-def _inference(model, variables, images):
+def _inference(model, variables, images, _):
     model, variables = export.fold_batch_norm(model, variables)
     compiled = jax.jit(model.apply).lower(variables, images).compile()
     return functools.partial(compiled, variables, images)
@@ -92,29 +83,41 @@ def _inference(model, variables, images):
 
 def run(short: bool) -> list[dict]:
     """A row for each network and T."""
-    rows = []
+    rows, every = [], (1,) if short else (1, 2, 4, 8)
     for name, (fields, size, batch) in (TINY if short else NETWORKS).items():
-        for timesteps in (1,) if short else (1, 2, 4, 8):
+        for timesteps in every:
             row = {"network": name, "T": timesteps, "batch": batch, "size": size[0]}
-            train, infer = {}, {}
-            for kind in KINDS:
-                built = build(name, kind, timesteps, size, batch, fields)
-                step, arguments, seconds = program(kind, timesteps, batch, fields, name, size)
-                train[kind] = functools.partial(step, *arguments)
-                infer[kind] = _inference(*built[:3])
-                row[f"{kind} compile s"] = seconds
-                row[f"{kind} MiB"] = memory(step)
-            if timesteps == (1 if short else 8):
-                for what, more in (("plain", {"backend": "scan"}), ("remat", {"remat": "block"})):
-                    other = program("lnm", timesteps, batch, fields | more, name, size)[0]
-                    row[f"lnm {what} MiB"] = memory(other)
-            rounds = 2 if short else 7
-            times, evaluations = (timing.interleaved(x, rounds) for x in (train, infer))
+            train, infer, others = {}, {}, []
+            variants = {kind: {} for kind in KINDS} | (VARIANTS if timesteps == every[-1] else {})
+            for variant, more in variants.items():
+                built = build(name, variant[:3], timesteps, size, batch, fields | more)
+                program, arguments = lowered(*built)
+                start = time.perf_counter()
+                step = program.compile()
+                row[f"{variant} compile s"] = time.perf_counter() - start
+                row[f"{variant} MiB"] = step.memory_analysis().temp_size_in_bytes / 2**20
+                train[variant] = functools.partial(step, *arguments)
+                if variant in KINDS:
+                    infer[variant] = _inference(*built)
+            for last in (False, True) if name == "resnet19" else ():
+                options = {"timesteps": timesteps, "width": fields["stem"], "batch": batch}
+                options |= {"blocks": (3, 3, 2), "channels_last": last}
+                if peer := peers.start("spikingjelly", "spikingjelly_resnet19", **options):
+                    others.append(peer)
+                    train[f"SpikingJelly {last}"] = peer
+            times, evaluations = (timing.interleaved(x, 2 if short else 7) for x in (train, infer))
+            for peer in others:
+                peer.close()
             for kind in KINDS:
                 row[f"{kind} images/s"] = batch / times[kind].median
                 row[f"{kind} inference images/s"] = batch / evaluations[kind].median
             row["lnm/lif step"] = times["lnm"].median / times["lif"].median
             row["lnm/lif inference"] = evaluations["lnm"].median / evaluations["lif"].median
+            for variant in list(variants)[len(KINDS) :]:
+                row[f"{variant} step"] = times[variant].median / times["lnm"].median
+            faster = [found.median for name, found in times.items() if "SpikingJelly" in name]
+            if faster:
+                row["SpikingJelly lif images/s"] = batch / min(faster)
             row["largest spread"] = max(x.spread for x in (*times.values(), *evaluations.values()))
             rows.append(row)
     keys = list(dict.fromkeys(key for row in rows[::-1] for key in row))

@@ -3,34 +3,80 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from reproduction import campaign, statistics
-from reproduction.arms import BEST_LIF, Arm
-from reproduction.campaign import Campaign, Job, Result
+from lnm_jax.errors import ConfigError
+from reproduction import runner, statistics
+from reproduction.methods import BEST_LIF, Method
+from reproduction.runner import Job, Result, Runner
 from reproduction.settings import Setting
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FIRST_TUNING_SEED = 1000  # choices are made on seeds that are not reported
 RATE = "optimizer.learning_rate"
+
+
+class Options(NamedTuple):
+    """What the command line asks for.
+
+    Attributes:
+      scale: name in `settings.SCALES`.
+      seeds: numbers, those of the runs of each row.
+      tuning_seeds: runs of each value that is tried.
+      directory: of the data sets, or None.
+      wanted: parts of "data network method$"; a row must have one. Empty for all.
+      fields: of every run, over everything else.
+      unwanted: as `wanted`; a row must have none.
+    """
+
+    scale: str
+    seeds: Sequence[int]
+    tuning_seeds: int = 0
+    directory: str | None = None
+    wanted: tuple[str, ...] = ()
+    fields: dict = {}  # noqa: RUF012 never changed
+    unwanted: tuple[str, ...] = ()
+
+    def ask_for(self, setting: Setting, method: Method) -> bool:
+        """Whether the row is one that --rows names and --skip does not."""
+        where, name = f" {setting.data} {setting.network} ".lower(), method.name.lower()
+
+        def named(part):
+            part = part.lower()
+            if not part.endswith("$"):
+                return part in where + name
+            before = part.removesuffix(f"{name}$")  # TET$ is not LocalZO + TET
+            return before != part and where.endswith(" " + before)
+
+        wanted = not self.wanted or any(map(named, self.wanted))
+        return wanted and not any(map(named, self.unwanted))
+
+    def nothing(self) -> ConfigError:
+        """The error that no row is one that is asked for."""
+        asked = [f"--rows {','.join(self.wanted)}"] if self.wanted else []
+        asked += [f"--skip {','.join(self.unwanted)}"] if self.unwanted else []
+        return ConfigError(f"{' '.join(asked)}: no such data, network or method is left")
 
 
 class Outcome(NamedTuple):
     """A method under a setting.
 
     Attributes:
-      setting, arm: which.
+      setting, method: which.
       timesteps: T.
       chosen: fields that were chosen for it, and their values.
       results: by seed, of the runs that could be finished.
       failed: last lines of those that could not, those of values that were tried included.
-      others: names of arms that have the same fields here, and so are no rows of their own.
+      others: names of methods that have the same fields here, and so are no rows of their own.
     """
 
     setting: Setting
-    arm: Arm
+    method: Method
     timesteps: int
     chosen: dict
     results: dict[int, Result]
@@ -43,73 +89,85 @@ class Outcome(NamedTuple):
         return [result.accuracy for result in self.results.values()]
 
 
-def job_of(setting: Setting, arm: Arm, chosen: dict, seed: int, more: dict) -> Job:
-    """The run of an arm with the chosen fields."""
+class Made(NamedTuple):
+    """What a command gives.
+
+    Attributes:
+      title: of the table.
+      rows: of the table.
+      figure: or None.
+      remarks: lines below the table.
+    """
+
+    title: str
+    rows: list[dict]
+    figure: Figure | None = None
+    remarks: tuple[str, ...] = ()
+
+
+def job_of(setting: Setting, method: Method, chosen: dict, seed: int, more: dict) -> Job:
+    """The run of a method with the chosen fields."""
     seeded = {"seed": seed} | dict.fromkeys(setting.seeded, seed)
-    return campaign.job(setting.experiment, setting.fields, arm.fields, chosen, seeded, more)
+    return runner.job(setting.experiment, setting.fields, method.fields, chosen, seeded, more)
 
 
-def tried(setting: Setting, arm: Arm, more: dict) -> dict[str, tuple]:
-    """Values among which an arm's best ones are chosen, by field, but for fields of every run."""
+def tried(setting: Setting, method: Method, more: dict) -> dict[str, tuple]:
+    """Values among which a method's best ones are chosen, by field, but for fields of every run."""
     rates = {RATE: setting.rates} if setting.rates else {}
-    return {field: values for field, values in (rates | arm.tries).items() if field not in more}
+    return {field: values for field, values in (rates | method.tries).items() if field not in more}
 
 
 def grouped(
-    setting: Setting, arms: Sequence[Arm], more: dict, *, tuning_seeds: int
-) -> list[list[Arm]]:
-    """The arms, those together that have the same fields and values to try.
+    setting: Setting, methods: Sequence[Method], more: dict, *, tuning_seeds: int
+) -> list[list[Method]]:
+    """The methods, those together that have the same fields and values to try.
 
     LIF at its best decay is plain LIF where no decay is tried.
     """
-    found = {}
-    for arm in arms:
-        tries = tried(setting, arm, more) if tuning_seeds else {}
-        found.setdefault((job_of(setting, arm, {}, 0, more), str(tries)), []).append(arm)
-    return list(found.values())
+    groups = {}
+    for method in methods:
+        tries = tried(setting, method, more) if tuning_seeds else {}
+        groups.setdefault((job_of(setting, method, {}, 0, more), str(tries)), []).append(method)
+    return list(groups.values())
 
 
 def choose(
-    runs: Campaign, setting: Setting, arms: Sequence[Arm], seeds: Sequence[int], more: dict
+    runs: Runner, setting: Setting, methods: Sequence[Method], seeds: Sequence[int], more: dict
 ) -> tuple[dict[str, dict], dict[str, list[str]]]:
-    """The fields under which each arm's mean accuracy of the last epoch was highest.
+    """The fields under which each method's mean accuracy of the last epoch was highest.
 
-    Every weight learning rate is tried with every value of what else the arm tries.
-    Returns: both by the arm's name, those fields, and what could not be tried and why.
+    Every weight learning rate is tried with every value of what else the method tries.
+    Returns: both by the method's name, those fields, and what could not be tried and why.
     """
     candidates = {}
-    for arm in arms:
-        tries = tried(setting, arm, more) if seeds else {}
-        candidates[arm.name] = [
+    for method in methods:
+        tries = tried(setting, method, more) if seeds else {}
+        candidates[method.name] = [
             dict(zip(tries, values, strict=True)) for values in itertools.product(*tries.values())
         ]
     jobs = {
-        (arm.name, place, seed): job_of(setting, arm, fields, seed, more)
-        for arm in arms
-        if len(candidates[arm.name]) > 1
-        for place, fields in enumerate(candidates[arm.name])
+        (method.name, place, seed): job_of(setting, method, fields, seed, more)
+        for method in methods
+        if len(candidates[method.name]) > 1
+        for place, fields in enumerate(candidates[method.name])
         for seed in seeds
     }
     results = runs.run(jobs.values())
-    lost = {arm.name: [] for arm in arms}
+    lost = {method.name: [] for method in methods}
     for (name, place, _), job in jobs.items():  # a candidate that fails is no run that failed
         if reason := runs.failed.pop(job, ""):
             runs.refused.discard(job)
             lost[name].append(f"not chosen from, {words(candidates[name][place])}: {reason}")
 
     def mean(name, place):
-        if len(candidates[name]) < 2:
-            return 0
-        found = [results.get(jobs[name, place, seed]) for seed in seeds]
+        tests = [results.get(jobs[name, place, seed]) for seed in seeds]
         # A candidate that can't be trained with a seed is no candidate.
-        return np.mean([result.accuracy if result else -np.inf for result in found])
+        return np.mean([result.accuracy if result else -np.inf for result in tests])
 
-    chosen = {
-        arm.name: max(
-            enumerate(candidates[arm.name]), key=lambda pair, n=arm.name: mean(n, pair[0])
-        )[1]
-        for arm in arms
-    }
+    chosen = {}
+    for name, those in candidates.items():
+        means = [mean(name, place) for place in range(len(those))] if len(those) > 1 else [0]
+        chosen[name] = those[int(np.argmax(means))]
     return chosen, lost
 
 
@@ -119,47 +177,50 @@ def words(chosen: dict) -> str:
 
 
 def compare(
-    runs: Campaign,
+    runs: Runner,
     setting: Setting,
-    arms: Sequence[Arm],
+    methods: Sequence[Method],
     *,
     seeds: Sequence[int],
     tuning_seeds: int,
     more: dict,
 ) -> list[Outcome]:
-    """Chooses, then trains every arm with the seeds; of those that are `grouped`, the first.
+    """Chooses, then trains every method with the seeds; of those that are `grouped`, the first.
 
     Args:
       more: fields of every run, such as fewer epochs.
     """
-    groups = grouped(setting, arms, more, tuning_seeds=tuning_seeds)
-    arms = [group[0] for group in groups]
+    groups = grouped(setting, methods, more, tuning_seeds=tuning_seeds)
+    methods = [group[0] for group in groups]
     tuning = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + tuning_seeds)
-    chosen, lost = choose(runs, setting, arms, tuning, more)
+    chosen, lost = choose(runs, setting, methods, tuning, more)
     jobs = {
-        (arm.name, seed): job_of(setting, arm, chosen[arm.name], seed, more)
+        (method.name, seed): job_of(setting, method, chosen[method.name], seed, more)
         for seed in seeds
-        for arm in arms
+        for method in methods
     }
     results = runs.run(jobs.values())
     outcomes = []
-    for arm, *others in groups:
-        mine = {seed: jobs[arm.name, seed] for seed in seeds}
+    for method, *others in groups:
+        own = {seed: jobs[method.name, seed] for seed in seeds}
         outcomes.append(
             Outcome(
                 setting,
-                arm,
-                next(iter(mine.values())).config(runs.directory).timesteps,
-                chosen[arm.name],
-                {seed: results[job] for seed, job in mine.items() if job in results},
-                lost[arm.name] + [runs.failed[job] for job in mine.values() if job in runs.failed],
+                method,
+                own[seeds[0]].config(runs.directory).timesteps,
+                chosen[method.name],
+                {seed: results[job] for seed, job in own.items() if job in results},
+                lost[method.name]
+                + [runs.failed[job] for job in own.values() if job in runs.failed],
                 [other.name for other in others],
             )
         )
     return outcomes
 
 
-def rows(outcomes: Sequence[Outcome], scale: str, published) -> list[dict]:
+def rows(
+    outcomes: Sequence[Outcome], scale: str, published: Callable[[Outcome], str]
+) -> list[dict]:
     """A row an outcome; differences are over the seeds that both have.
 
     They are to the first outcome, and to LIF at its best decay where that is among them.
@@ -167,20 +228,22 @@ def rows(outcomes: Sequence[Outcome], scale: str, published) -> list[dict]:
     Args:
       published: (outcome) -> the paper's number as text, "" without one.
     """
-    tuned = [outcome for outcome in outcomes if outcome.arm.name == BEST_LIF.name]
-    bases = list({outcome.arm.name: outcome for outcome in (outcomes[0], *tuned)}.values())
+    tuned = [outcome for outcome in outcomes[1:] if outcome.method.name == BEST_LIF.name]
     table = []
     for outcome in outcomes:
         done = list(outcome.results.values())
         row = {
             "data": outcome.setting.data,
             "network": outcome.setting.network,
-            "method": outcome.arm.name,
+            "method": outcome.method.name,
             "chosen": words(outcome.chosen),
             "seeds": len(done),
-            "accuracy, %": statistics.spread(outcome.accuracies) if done else "failed",
-            "best epoch, %": statistics.spread([r.best for r in done]) if done else "",
-            **{f"minus {base.arm.name}": _difference(outcome, base) for base in bases},
+            "accuracy, %": statistics.as_text(outcome.accuracies) if done else "failed",
+            "best epoch, %": statistics.as_text([r.best for r in done]) if done else "",
+            **{
+                f"minus {base.method.name}": _difference(outcome, base)
+                for base in (outcomes[0], *tuned)
+            },
             "published, %": published(outcome),
             "epochs": done[0].epochs if done else "",
             "T": outcome.timesteps,
@@ -199,9 +262,5 @@ def _difference(outcome, base):
     both = [seed for seed in outcome.results if seed in base.results]
     if outcome is base or not both:
         return ""
-    return str(
-        statistics.paired(
-            [outcome.results[seed].accuracy for seed in both],
-            [base.results[seed].accuracy for seed in both],
-        )
-    )
+    own, others = ([of.results[seed].accuracy for seed in both] for of in (outcome, base))
+    return str(statistics.paired(own, others))

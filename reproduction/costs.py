@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 
 from benchmarks import timing
-from lnm_jax import data, paper
+from lnm_jax import data
 from lnm_jax.analysis import dynamics, energy, names, recording
 from lnm_jax.training import configuration, experiment, parallel
 from lnm_jax.training.run import load
-from reproduction import statistics
+from reproduction import published
+from reproduction.comparison import Outcome
+from reproduction.runner import Job
+from reproduction.settings import Setting
+from reproduction.statistics import as_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lnm_jax.data import Dataset
-    from reproduction.campaign import Job
-    from reproduction.comparison import Outcome
-    from reproduction.settings import Setting
 
 EXAMPLES = 1000  # of the test set, on which rates are measured
 ROUNDS = 7
@@ -33,62 +34,56 @@ def energies(compared: Sequence[Sequence[Outcome]], scale: str) -> list[dict]:
     for outcomes in compared:
         dataset = None
         for outcome in outcomes:
-            found = []
+            measured = []
             for result in outcome.results.values():
                 run = load(result.directory, dataset=dataset)
                 dataset = run.experiment.dataset
-                found.append(energy.compare(run, recording.record(run, examples=EXAMPLES)))
-            if found:
-                rows.append(_energy_row(outcome, found, scale))
+                measured.append(energy.compare(run, recording.record(run, examples=EXAMPLES)))
+            if measured:
+                rows.append(_energy_row(outcome, measured, scale))
     return rows
 
 
-def _energy_row(outcome, found, scale):
-    stands_for = outcome.setting.stands_for
-    published = paper.energy(*stands_for) if stands_for else None
-    learned = outcome.arm.method == "LNM"
-    text = ""
-    if published:
-        own = published.lnm if learned else published.lif
-        more = f", overhead {published.overhead}" if learned else ""
-        text = f"{own}{more} ({published.dataset}, {published.network}, T = {published.timesteps})"
+def _energy_row(outcome, measured, scale):
+    overheads = [one.overhead for one in measured]
     return {
         "data": outcome.setting.data,
         "network": outcome.setting.network,
-        "method": outcome.arm.name,
-        "MACs a neuron": found[0].macs,
-        "seeds": len(found),
-        "energy, mJ": _joules([one.own.operations for one in found]),
-        "LIF at equal rates, mJ": _joules([one.lif.operations for one in found]),
-        "overhead, %": statistics.spread([one.overhead.operations for one in found]),
-        "overhead with memory, %": statistics.spread([one.overhead.with_memory for one in found]),
-        "overhead, u = 0 free, %": statistics.spread(
-            [one.overhead.skipping_zeros for one in found]
-        ),
-        "published": text,
+        "method": outcome.method.name,
+        "MACs a neuron": measured[0].macs,
+        "seeds": len(measured),
+        "energy, mJ": as_text([one.own.operations for one in measured], ".3g", ".2g"),
+        "LIF at equal rates, mJ": as_text([one.lif.operations for one in measured], ".3g", ".2g"),
+        "overhead, %": as_text([one.operations for one in overheads]),
+        "overhead with memory, %": as_text([one.with_memory for one in overheads]),
+        "overhead, u = 0 free, %": as_text([one.skipping_zeros for one in overheads]),
+        "published": _published(outcome),
         "T": outcome.timesteps,
         "scale": scale,
         "note": outcome.setting.note,
     }
 
 
-def _joules(values):
-    mean, deviation = statistics.moments(values)
-    return f"{mean:.3g}" if len(values) < 2 else f"{mean:.3g} ± {deviation:.2g}"
+def _published(outcome):
+    """What Table 3 has of the network that the setting stands for."""
+    row = outcome.setting.paper_row and published.energy(*outcome.setting.paper_row)
+    if not row:
+        return ""
+    learned = outcome.method.paper_name == "LNM"
+    own, more = (row.lnm, f", overhead {row.overhead}") if learned else (row.lif, "")
+    return f"{own}{more} ({row.dataset}, {row.network}, T = {row.timesteps})"
 
 
-def learned(outcomes: Sequence[Outcome], scale: str) -> tuple[list[dict], Figure | None]:
-    """What each layer's f resembles, and Figure 2 of the first seed's run."""
-    outcome = outcomes[0]
+def learned(outcome: Outcome, scale: str) -> tuple[list[dict], Figure | None]:
+    """What each layer's f resembles, and Figure 2, of the first seed's run."""
     if not outcome.results:
         return [{"layer": "", "note": "; ".join(outcome.failed)}], None
     run = load(next(iter(outcome.results.values())).directory)
     seen = recording.record(run, examples=EXAMPLES)
     _, drawn = dynamics.picture(run, seen)
-    found = names.name_layers(run, seen)
     rows = []
-    for number, (path, named) in enumerate(found.items(), 1):
-        near, published = named[0].nearest, paper.resembles(number)
+    for number, (path, named) in enumerate(names.name_layers(run, seen).items(), 1):
+        near = named[0].nearest
         rows.append(
             {
                 "#": number,
@@ -96,7 +91,7 @@ def learned(outcomes: Sequence[Outcome], scale: str) -> tuple[list[dict], Figure
                 "resembles": named[0].name,
                 "R2": f"{near.r2:.3f}" if near else "",
                 "reason": named[0].reason,
-                "published (ResNet-34, by eye)": published.name if published else "",
+                "published (ResNet-34, by eye)": published.FIGURE_2.get(number, ""),
                 "data": outcome.setting.data,
                 "network": outcome.setting.network,
                 "scale": scale,
@@ -105,25 +100,12 @@ def learned(outcomes: Sequence[Outcome], scale: str) -> tuple[list[dict], Figure
     return rows, drawn
 
 
-class Steps(NamedTuple):
-    """What a method costs on this machine.
-
-    Attributes:
-      training, evaluation: seconds of a step, medians of interleaved runs, and their spreads.
-      mebibytes: temporary memory of a training step, by XLA's analysis.
-    """
-
-    training: timing.Time
-    evaluation: timing.Time
-    mebibytes: float
-
-
 class Programs(NamedTuple):
     """Steps of a job, ready to run. They hold much memory on CPUs, where programs are large.
 
     Attributes:
       train, evaluate: functions of nothing that run a step.
-      mebibytes: temporary memory of a training step.
+      mebibytes: temporary memory of a training step, by XLA's analysis.
       dataset: that they run on.
     """
 
@@ -131,6 +113,19 @@ class Programs(NamedTuple):
     evaluate: Callable
     mebibytes: float
     dataset: Dataset
+
+
+class Steps(NamedTuple):
+    """What a method costs on this machine.
+
+    Attributes:
+      training, evaluation: seconds of a step, medians of interleaved runs, and their spreads.
+      mebibytes: of `Programs`.
+    """
+
+    training: timing.Time
+    evaluation: timing.Time
+    mebibytes: float
 
 
 def programs_of(job: Job, dataset: Dataset | None = None) -> Programs:
@@ -142,53 +137,18 @@ def programs_of(job: Job, dataset: Dataset | None = None) -> Programs:
     """
     config = job.config("")
     configuration.validate(config)
-    this = experiment.build(config, dataset)
-    batch = next(data.train_batches(this.dataset.train, 0, config.data.batch_size, 0, 1))
-    state = parallel.replicate(this.init())
-    compiled = this.train_step.lower(state, batch).compile()
-    tested = next(iter(data.eval_batches(this.dataset.test, config.data.eval_batch_size)))
-    variables = parallel.replicate(this.init()).variables
+    built = experiment.build(config, dataset)
+    batch = next(data.train_batches(built.dataset.train, 0, config.data.batch_size, 0, 1))
+    state = parallel.replicate(built.init())
+    compiled = built.train_step.lower(state, batch).compile()
+    tested = next(iter(data.eval_batches(built.dataset.test, config.data.eval_batch_size)))
+    variables = parallel.replicate(built.init()).variables
     return Programs(
-        _repeated(this.train_step, state, batch),
-        functools.partial(this.eval_step, variables, tested),
+        _repeated(built.train_step, state, batch),
+        functools.partial(built.eval_step, variables, tested),
         compiled.memory_analysis().temp_size_in_bytes / 2**20,
-        this.dataset,
+        built.dataset,
     )
-
-
-def measure_steps(programs: dict[str, Programs], rounds: int = ROUNDS) -> dict[str, Steps]:
-    """Costs of each job's steps, by name; programs run in turn."""
-    train = {name: own.train for name, own in programs.items()}
-    evaluate = {name: own.evaluate for name, own in programs.items()}
-    times = [timing.interleaved(these, rounds) for these in (train, evaluate)]
-    return {name: Steps(times[0][name], times[1][name], programs[name].mebibytes) for name in train}
-
-
-def overhead(setting: Setting, jobs: dict[str, Job], scale: str) -> dict:
-    """Time of a training step and an evaluation step of LNM over LIF's.
-
-    Args: jobs, "LIF" and "LNM".
-    """
-    costs = measure_steps({name: programs_of(job) for name, job in jobs.items()})
-    lif, lnm = costs["LIF"], costs["LNM"]
-    return {
-        "data": setting.data,
-        "network": setting.network,
-        "batch": jobs["LIF"].config("").data.batch_size,
-        "LIF step, ms": f"{1e3 * lif.training.median:.1f}",
-        "LNM step, ms": f"{1e3 * lnm.training.median:.1f}",
-        "training overhead, %": _over(lnm.training, lif.training),
-        "published, training": str(paper.TRAINING_OVERHEAD),
-        "LIF evaluation, ms": f"{1e3 * lif.evaluation.median:.1f}",
-        "LNM evaluation, ms": f"{1e3 * lnm.evaluation.median:.1f}",
-        "inference overhead, %": _over(lnm.evaluation, lif.evaluation),
-        "published, inference": str(paper.INFERENCE_OVERHEAD),
-        "memory overhead, %": f"{100 * (lnm.mebibytes / lif.mebibytes - 1):+.1f}",
-        "largest spread": f"{max(t.spread for one in (lif, lnm) for t in one[:2]):.2f}",
-        "scale": scale,
-        "device": f"{parallel.device_count()} {jax.devices()[0].device_kind}",
-        "note": setting.note,
-    }
 
 
 def _repeated(step, state, batch):
@@ -196,11 +156,43 @@ def _repeated(step, state, batch):
     held = [state]
 
     def once():
-        held[0], found = step(held[0], batch)
-        return found
+        held[0], metrics = step(held[0], batch)
+        return metrics
 
     return once
 
 
+def measure_steps(programs: Mapping[str, Programs], rounds: int = ROUNDS) -> dict[str, Steps]:
+    """Costs of each job's steps, by name; programs run in turn."""
+    train = timing.interleaved({name: own.train for name, own in programs.items()}, rounds)
+    test = timing.interleaved({name: own.evaluate for name, own in programs.items()}, rounds)
+    return {name: Steps(train[name], test[name], own.mebibytes) for name, own in programs.items()}
+
+
+def overhead(setting: Setting, lif: Job, lnm: Job, scale: str) -> dict:
+    """Time of a training step and an evaluation step of LNM over LIF's."""
+    batch = lif.config("").data.batch_size
+    costs = measure_steps({"lif": programs_of(lif), "lnm": programs_of(lnm)})
+    lif, lnm = costs["lif"], costs["lnm"]
+    return {
+        "data": setting.data,
+        "network": setting.network,
+        "batch": batch,
+        "LIF step, ms": f"{1e3 * lif.training.median:.1f}",
+        "LNM step, ms": f"{1e3 * lnm.training.median:.1f}",
+        "training overhead, %": _over(lnm.training.median, lif.training.median),
+        "published, training": published.TRAINING_OVERHEAD,
+        "LIF evaluation, ms": f"{1e3 * lif.evaluation.median:.1f}",
+        "LNM evaluation, ms": f"{1e3 * lnm.evaluation.median:.1f}",
+        "inference overhead, %": _over(lnm.evaluation.median, lif.evaluation.median),
+        "published, inference": published.INFERENCE_OVERHEAD,
+        "memory overhead, %": _over(lnm.mebibytes, lif.mebibytes),
+        "largest spread": f"{max(t.spread for one in (lif, lnm) for t in one[:2]):.2f}",
+        "scale": scale,
+        "device": f"{parallel.device_count()} {jax.devices()[0].device_kind}",
+        "note": setting.note,
+    }
+
+
 def _over(ours, theirs):
-    return f"{100 * (ours.median / theirs.median - 1):+.1f}"
+    return f"{100 * (ours / theirs - 1):+.1f}"

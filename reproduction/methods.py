@@ -1,167 +1,129 @@
-"""Every compared method under one recipe and one network (`reproduce.py compare`)."""
+"""What is compared: methods, each with the fields of a configuration that make it."""
 
 from __future__ import annotations
 
-import gc
-from typing import TYPE_CHECKING
-
-import jax
-
-from lnm_jax import neurons, paper
-from lnm_jax.training import losses
-from reproduction import arms, comparison, costs, settings
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from reproduction.commands import Options
-    from reproduction.comparison import Outcome
-    from reproduction.settings import Setting
-
-SIDE = {"model.side_heads": (1, 3), "model.side_features": 16}
-WINDOWED = ("masked_psn", "sliding_psn")  # these see `neuron.order` timesteps, two by default
-RATIOS = ("step time / LIF", "evaluation / LIF", "memory / LIF")
-NEURON_RATES = {"optimizer.neuron_learning_rate": (0.003, 0.1)}
+from typing import NamedTuple
 
 
-def where(options: Options) -> list[Setting]:
-    """Recordings and images under one recipe; at the small scale also the task of long intervals.
+class Method(NamedTuple):
+    """One row of a comparison.
 
-    There neurons start with a leak that can do the task (LIF's own 0.25 forgets within
-    timesteps), and each method has its learning rates, since none suit all.
+    Attributes:
+      name: as the tables print it.
+      fields: dotted fields of a configuration and their values.
+      tries: other fields, with values among which the best one is chosen, with the learning rate.
+      paper_name: its name in the paper's tables, None if it is not there.
     """
-    scale, directory = options.scale, options.directory
-    if scale == "smoke":
-        return [settings.DIGITS.at({"model.blocks": (2, 2)})._replace(rates=())]
-    images = settings.images(scale, directory)[0]
-    events = [found for found in settings.events(scale, directory) if not found.resnet][-1]
-    one_recipe = [setting._replace(rates=()) for setting in (events, images)]
-    if scale == "paper":
-        return one_recipe
-    kept = settings.INTERVAL.at({"neuron.decay": 0.9})
-    return [*one_recipe, kept._replace(note="decay 0.9, learned ones at first")]
+
+    name: str
+    fields: dict
+    tries: dict[str, tuple] = {}  # noqa: RUF012 never changed
+    paper_name: str | None = None
 
 
-def fits(method: arms.Arm, setting: Setting) -> bool:
-    """Whether the method is defined for the network: some losses need a ResNet's blocks."""
-    return setting.resnet or not _sown(method, setting)
-
-
-def _sown(method, setting):
-    """What the method's loss asks a ResNet's blocks for."""
-    config = comparison.job_of(setting, method, {}, 0, {}).config("")
-    return losses.build(config).collections
-
-
-def fitted(method: arms.Arm, setting: Setting, scale: str) -> arms.Arm:
-    """The method with what depends on data and network."""
-    if setting.experiment == "interval":
-        kind, tries = method.fields["neuron.kind"], {}
-        if _neuron_learns(method):
-            tries = NEURON_RATES
-        order = {"neuron.order": 30} if kind in WINDOWED else {}  # all timesteps
-        return method._replace(fields=method.fields | order, tries=method.tries | tries)
-    if "side_logits" not in _sown(method, setting):
-        return method
-    deep = setting.experiment.endswith("resnet19")
-    side = SIDE | ({"model.side_heads": (3, 6)} if deep else {})
-    if scale == "paper":
-        side["model.side_features"] = 256  # the authors'
-    return method._replace(fields=method.fields | side)
-
-
-def _neuron_learns(method):
-    """Whether its neuron has parameters."""
-    prefix = "neuron."
-    own = {
-        field.removeprefix(prefix): value
-        for field, value in method.fields.items()
-        if field.startswith(prefix)
-    }
-    neuron = neurons.build(**own, timesteps=2)
-    # Traced alone: an array would start the card that the runs need.
-    return bool(jax.tree.leaves(jax.eval_shape(lambda: neuron.init(jax.random.key(0)))))
-
-
-def rows(outcomes: Sequence[Outcome], options: Options) -> list[dict]:
-    """The table's rows: accuracy, and what each method costs beside LIF."""
-    table = comparison.rows(outcomes, options.scale, published)
-    done = [outcome for outcome in outcomes if outcome.results]
-    ratios = _ratios(done, options) if outcomes[0].results else {}
-    for row in table:
-        row |= dict(zip(RATIOS, ratios.get(row["method"], [""] * 3), strict=True))
-    return table
-
-
-def _ratios(outcomes, options):
-    """Each method's step, evaluation and memory over the first one's, by name.
-
-    It runs in turn with the first one alone, and is forgotten: programs take a GiB each on CPUs.
-    """
-    found, base = {}, None
-    for outcome in outcomes:
-        job = comparison.job_of(outcome.setting, outcome.arm, outcome.chosen, 0, options.fields)
-        own = costs.programs_of(job, base and base.dataset)
-        if base is None:
-            base, found[outcome.arm.name] = own, ["1.00"] * 3
-            continue
-        ours, theirs = costs.measure_steps({"ours": own, "theirs": base}, rounds=5).values()
-        found[outcome.arm.name] = [
-            f"{ours.training.median / theirs.training.median:.2f}",
-            f"{ours.evaluation.median / theirs.evaluation.median:.2f}",
-            f"{ours.mebibytes / theirs.mebibytes:.2f}",
-        ]
-        del own
-        jax.clear_caches()
-        gc.collect()
-    return found
-
-
-def published(outcome: Outcome) -> str:
-    """All that the paper prints of the method on that data set, with network and T."""
-    return "; ".join(
-        f"{row.published} (T = {row.timesteps}, {row.network}{', *' if row.footnote else ''})"
-        for row in quoted(outcome)
+LIF = Method("LIF", {"neuron.kind": "lif"}, paper_name="LIF")
+# A gain of LNM over a decay that nobody chose is no gain of learning the dynamics.
+BEST_LIF = LIF._replace(
+    name="LIF, best decay", tries={"neuron.decay": (0.25, 0.5, 0.75, 0.9, 1.0)}, paper_name=None
+)
+PLIF = Method("PLIF", {"neuron.kind": "plif"}, paper_name="PLIF")
+DEGREES = tuple(
+    Method(
+        f"LNM, degree {degree}",
+        {"neuron.kind": "lnm", "neuron.degree": degree},
+        paper_name="LNM" if degree == 3 else None,
     )
+    for degree in (1, 2, 3, 4, 5)
+)
+LNM = DEGREES[2]
+# Every comparison of accuracies has these.
+FIVE = (LIF, BEST_LIF, PLIF, DEGREES[0], LNM)
+# Table 5.
+BOUNDS = (
+    Method("Tanh", {**LNM.fields, "neuron.bound": "tanh"}, paper_name="TanH"),
+    Method("Clip [-5, 5]", {**LNM.fields, "neuron.clip": 5.0}, paper_name="Clip [-5, 5]"),
+    Method("Clip [-1, 1]", dict(LNM.fields), paper_name="Clip [-1, 1]"),
+)
 
 
-def quoted(outcome: Outcome) -> list[paper.Accuracy]:
-    """Rows of Tables 1 and 2 of the method on the data set that the setting stands for."""
-    if outcome.setting.stands_for is None or outcome.arm.method is None:
-        return []
-    return [
-        row
-        for row in paper.TABLE_1 + paper.TABLE_2
-        if (row.dataset, row.method) == (outcome.setting.stands_for[0], outcome.arm.method)
-    ]
+def _with(base: Method, name: str, fields: dict, paper_name: str | None = None) -> Method:
+    """The method with more fields, under another name."""
+    return Method(name, base.fields | fields, paper_name=paper_name)
 
 
-def remarks(compared: Sequence[Sequence[Outcome]]) -> tuple[str, ...]:
-    """Footnotes of the published numbers, and what is quoted only."""
-    notes = [
-        f"{row.method}, {row.dataset}: {row.footnote}"
-        for outcomes in compared
-        for outcome in outcomes
-        for row in quoted(outcome)
-        if row.footnote
-    ]
-    kept = [
-        f"{row.dataset} {row.published} (T = {row.timesteps}, {row.network})"
-        for row in paper.TABLE_1 + paper.TABLE_2
-        if row.method == "IM-LIF"
-    ]
-    quote = f"IM-LIF has no public definition and is quoted only: {'; '.join(kept)}."
-    stars = [f"\\* {note}" for note in dict.fromkeys(notes)]
-    left_out = [
-        f"{outcomes[0].setting.data}, {outcomes[0].setting.network}: without "
-        f"{', '.join(names)}, which need a ResNet's blocks."
-        for outcomes in compared
-        if (names := [arm.name for arm in arms.METHODS if not fits(arm, outcomes[0].setting)])
-    ]
-    return (
-        "All methods have the recipe of the experiment; nothing was tuned for any of them but what "
-        'the column "chosen" has. Published numbers are of other recipes.',
-        *left_out,
-        quote,
-        *stars,
-    )
+IMP = {"spiking.start": "learned"}
+TET = {"loss.name": "tet"}
+TDBN = {"model.tdbn": 0.5}  # the threshold
+LOCALZO = {"neuron.surrogate": "localzo", "neuron.width": 0.5}
+DSPIKE = {"neuron.surrogate": "dspike"}
+# A sample of the first layer's weights, two forward passes each: all of them, as published, would
+# cost a narrow network's epoch about as much again, or more.
+SEARCH = {"adaptation.temperature": True, "adaptation.weights": 64}
+SGD = {"optimizer.name": "sgd", "optimizer.learning_rate": 0.1, "optimizer.nesterov": False}
+SPIKE_SHORTCUTS = {"model.shortcut": "projection"}
+RECTANGLE = {"neuron.surrogate": "rectangle"}
+HEAD = {"model.head": 256}
+COSINE = {"optimizer.decay": "cosine"}
+NO_TDBN = {"model.tdbn": 0.0}
+PAPER_NETWORK = SPIKE_SHORTCUTS | RECTANGLE | HEAD
+PAPER = PAPER_NETWORK | NO_TDBN | COSINE | SGD
+# The fast recipe (configs/cifar10_fast.py), then with one ingredient taken away or another neuron.
+INGREDIENTS = (
+    LIF,
+    LNM,
+    _with(LIF, "SGD", SGD)._replace(tries={"optimizer.learning_rate": (0.1, 0.3)}),
+    _with(LIF, "normalised steps, not orthogonal", {"optimizer.newton_schulz": 0}),
+    _with(LIF, "Muon without fixed norms", {"optimizer.fixed_norm": False}),
+    _with(LIF, "BatchNorm's scales from 1", NO_TDBN),
+    _with(LIF, "spike shortcuts", SPIKE_SHORTCUTS),
+    _with(LIF, "rectangle", RECTANGLE),
+    _with(LIF, "spiking head", HEAD),
+    _with(LIF, "cosine decay", COSINE),
+    _with(LIF, "no label smoothing", {"label_smoothing": 0.0}),
+    _with(LIF, "crop", {"data.crop_padding": 1}),
+    _with(LIF, "T = 1", {"timesteps": 1}),
+    _with(LIF, "the paper's network, with Muon and tdBN", PAPER_NETWORK),
+    _with(LIF, "the paper's network and recipe", PAPER),
+    BEST_LIF,
+    _with(LIF, "T = 4", {"timesteps": 4}),
+)
+# Every method of docs/comparators.md, on the same LIF where it is no neuron itself.
+METHODS = (
+    LIF,
+    BEST_LIF,
+    PLIF,
+    Method("GLIF", {"neuron.kind": "glif", "spiking.sharing": "channel"}, paper_name="GLIF"),
+    Method("CLIF", {"neuron.kind": "clif"}),
+    Method("Ternary spike", {"neuron.kind": "ternary"}, paper_name="Ternary Spike"),
+    Method("DIET-SNN neuron", {"neuron.kind": "diet"}),
+    Method("TC-LIF", {"neuron.kind": "tc_lif"}),
+    Method("TS-LIF", {"neuron.kind": "ts_lif", "spiking.sharing": "channel"}),
+    Method("PSN", {"neuron.kind": "psn"}),
+    Method("masked PSN", {"neuron.kind": "masked_psn", "adaptation.masking": 0.125}),
+    Method("sliding PSN", {"neuron.kind": "sliding_psn"}, paper_name="PSN"),
+    Method("LSG", {"neuron.kind": "lsg", **TDBN}, paper_name="LSG"),  # its width assumes that norm
+    _with(LIF, "IMP", IMP),
+    _with(LIF, "TET", TET, "TET"),
+    _with(LIF, "LTS", {"loss.name": "last_step"}),
+    _with(LIF, "IMP + LTS", IMP | {"loss.name": "last_step"}, "IMP + LTS"),
+    _with(LIF, "IM-Loss", {"loss.name": "im_loss"}, "IM-Loss"),
+    _with(LIF, "tdBN", TDBN),
+    _with(LIF, "TEBN", {"model.norm": "tebn"}),
+    _with(LIF, "MPBN", {"spiking.membrane_norm": True, "neuron.gate_gradient": True}, "MPBN"),
+    _with(LIF, "Dspike", DSPIKE),
+    _with(LIF, "Dspike, searched", DSPIKE | SEARCH),
+    _with(LIF, "LocalZO", LOCALZO),
+    _with(LIF, "LocalZO + TET", LOCALZO | TET, "LocalZO + TET"),
+    _with(LIF, "LocalZO's mean", LOCALZO | {"neuron.surrogate": "gaussian"}),
+    _with(LIF, "Surrogate module", {"loss.name": "surrogate_module"}, "Surrogate Module"),
+    _with(
+        LIF,
+        "Backpropagation shortcuts, our variant",
+        {"loss.name": "shortcuts_variant"},
+        "Backpropagation Shortcuts",
+    ),
+    LNM,
+    _with(LNM, "LNM + TET", TET),
+    _with(LNM, "LNM + tdBN", TDBN),
+    _with(LNM, "LNM + IMP", IMP),
+)

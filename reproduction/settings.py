@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from typing import NamedTuple
 
 from lnm_jax.errors import ConfigError
+from reproduction import published
+from reproduction.published import CIFAR10, CIFAR100, IMAGENET
 
 SCALES = ("smoke", "small", "paper")
 
@@ -18,10 +19,11 @@ class Setting(NamedTuple):
       data, network: in words, for the tables.
       experiment: module in configs/ that it starts from.
       fields: dotted fields that differ from it.
-      rates: weight learning rates, of which each arm gets its best; empty for the experiment's.
+      rates: weight learning rates, of which each method gets its best; empty for the experiment's.
       seeded: fields that are set to the run's seed.
-      stands_for: data set, network and T of the paper whose numbers are printed beside, or None.
+      paper_row: data set, network and T of the paper whose numbers are printed beside, or None.
       note: what a reader must know.
+      residual: whether the network is a ResNet.
     """
 
     data: str
@@ -30,28 +32,22 @@ class Setting(NamedTuple):
     fields: dict
     rates: tuple[float, ...] = ()
     seeded: tuple[str, ...] = ()
-    stands_for: tuple[str, str, int] | None = None
+    paper_row: tuple[str, str, int] | None = None
     note: str = ""
-
-    @property
-    def resnet(self) -> bool:
-        """Whether the network is a ResNet, by its configuration."""
-        config = importlib.import_module(f"configs.{self.experiment}").get_config()
-        return self.fields.get("model.name", config.model.name).startswith("resnet")
+    residual: bool = True
 
     def at(self, fields: dict) -> Setting:
         """The setting with other fields."""
         return self._replace(fields=self.fields | fields)
 
 
-CIFAR10, CIFAR100, DVS_NAME, IMAGENET = "CIFAR-10", "CIFAR-100", "CIFAR-10 DVS", "ImageNet"
 DIGITS = Setting(
     "digits",
     "small ResNet",
     "digits",
     {"epochs": 20},
     rates=(0.02, 0.05, 0.1),
-    stands_for=(CIFAR10, "ResNet-19", 4),
+    paper_row=(CIFAR10, "ResNet-19", 4),
 )
 NARROW = {"model.stem": 16, "model.widths": (16, 32, 64)}
 DVS = Setting(
@@ -60,12 +56,19 @@ DVS = Setting(
     "digits_dvs",
     {"epochs": 20},
     rates=(0.02, 0.05, 0.1),
-    stands_for=(DVS_NAME, "VGGSNN", 10),
+    paper_row=(published.DVS, "VGGSNN", 10),
     note="simulated in place of CIFAR10-DVS",
+    residual=False,
 )
 SMALL_RESNET = {"model.name": "resnet_small", "model.stem": 8, "model.widths": (16, 32)}
 INTERVAL = Setting(
-    "interval", "MLP 16-64-64-6", "interval", {}, rates=(0.1, 0.3, 1.0), seeded=("data.seed",)
+    "interval",
+    "MLP 16-64-64-6",
+    "interval",
+    {},
+    rates=(0.1, 0.3, 1.0),
+    seeded=("data.seed",),
+    residual=False,
 )
 
 
@@ -77,11 +80,11 @@ def images(scale: str, directory: str | None) -> list[Setting]:
         narrow = _cifar10(directory).at({**NARROW, "epochs": 3})
         return [narrow._replace(network="ResNet-19, width 16", note="16 instead of 128 channels")]
     imagenet = Setting(
-        IMAGENET, "ResNet-34", "imagenet_resnet34", {}, stands_for=(IMAGENET, "ResNet-34", 4)
+        IMAGENET, "ResNet-34", "imagenet_resnet34", {}, paper_row=(IMAGENET, "ResNet-34", 4)
     )
     cifar = [
         setting.at({"timesteps": timesteps})._replace(
-            stands_for=(setting.stands_for[0], "ResNet-19", timesteps)
+            paper_row=(setting.paper_row[0], "ResNet-19", timesteps)
         )
         for setting in (_cifar10(directory), cifar100(directory))
         for timesteps in (2, 4)
@@ -92,19 +95,19 @@ def images(scale: str, directory: str | None) -> list[Setting]:
 def fast(scale: str, directory: str | None) -> list[Setting]:
     """The fast recipe."""
     if scale == "smoke":
-        return [DIGITS.at({"epochs": 2})._replace(rates=(), stands_for=None)]
-    found = _cifar10(directory)._replace(experiment="cifar10_fast", stands_for=None)
+        return [DIGITS.at({"epochs": 2})._replace(rates=(), paper_row=None)]
+    recipe = _cifar10(directory)._replace(experiment="cifar10_fast", paper_row=None)
     if scale == "small":
         small = {**NARROW, "data.image_size": 16, "data.crop_padding": 0, "epochs": 1}
-        found = found.at(small)._replace(network="ResNet-19, width 16, 16x16 pixels")
-    return [found]
+        recipe = recipe.at(small)._replace(network="ResNet-19, width 16, 16x16 pixels")
+    return [recipe]
 
 
 def cifar100(directory: str | None) -> Setting:
     """CIFAR-100 at T = 4, as Table 5 and Figure 1 have it."""
     fields = {"data.directory": directory, "timesteps": 4}
     return Setting(
-        CIFAR100, "ResNet-19", "cifar100_resnet19", fields, stands_for=(CIFAR100, "ResNet-19", 4)
+        CIFAR100, "ResNet-19", "cifar100_resnet19", fields, paper_row=(CIFAR100, "ResNet-19", 4)
     )
 
 
@@ -113,26 +116,26 @@ def events(scale: str, directory: str | None) -> list[Setting]:
     if scale == "paper":
         return [
             Setting(
-                DVS_NAME, network, experiment, {"data.directory": directory},
-                stands_for=(DVS_NAME, network, 10),
+                published.DVS, network, experiment, {"data.directory": directory},
+                paper_row=(published.DVS, network, 10), residual=network != "VGGSNN",
             )
             for network, experiment in (
                 ("VGGSNN", "cifar10dvs_vggsnn"), ("ResNet-19", "cifar10dvs_resnet19"),
             )
         ]  # fmt: skip
-    found = [DVS.at({"epochs": 3}) if scale == "smoke" else DVS]
+    recordings = [DVS.at({"epochs": 3}) if scale == "smoke" else DVS]
     if scale == "small" and directory and os.path.isdir(os.path.join(directory, "CIFAR10DVS")):
         recorded = {"data.name": "cifar10dvs", "data.directory": directory, "data.image_size": 32}
-        found.append(
+        recordings.append(
             DVS.at(recorded)._replace(data="CIFAR10DVS/", note="its README.txt says of what")
         )
     resnets = [
         setting.at(SMALL_RESNET)._replace(
-            network="small ResNet", stands_for=(DVS_NAME, "ResNet-19", 10)
+            network="small ResNet", paper_row=(published.DVS, "ResNet-19", 10), residual=True
         )
-        for setting in found
+        for setting in recordings
     ]
-    return [setting for pair in zip(found, resnets, strict=True) for setting in pair]
+    return [setting for pair in zip(recordings, resnets, strict=True) for setting in pair]
 
 
 def interval(scale: str, directory: str | None) -> list[Setting]:
@@ -154,6 +157,7 @@ def identify(scale: str, directory: str | None) -> list[Setting]:
             rates=(0.003, 0.01, 0.03, 0.1),
             seeded=("data.seed",),
             note="accuracy is F1 of the spikes",
+            residual=False,
         )
         for teacher in ("qif", "eif", "lif")
     ]
@@ -171,5 +175,5 @@ def _cifar10(directory: str | None) -> Setting:
         fields["data.name"] = "folder"
     return Setting(
         "CIFAR-10 (folder of images)" if "data.name" in fields else CIFAR10,
-        "ResNet-19", "cifar10_resnet19", fields, stands_for=(CIFAR10, "ResNet-19", 2),
+        "ResNet-19", "cifar10_resnet19", fields, paper_row=(CIFAR10, "ResNet-19", 2),
     )  # fmt: skip

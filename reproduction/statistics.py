@@ -41,26 +41,23 @@ def paired(values: Sequence[float], others: Sequence[float]) -> Difference:
     """
     if len(values) != len(others) or not len(values):
         raise ValueError(f"{len(values)} and {len(others)} seeds cannot be paired")
-    differences = np.asarray(values, float) - np.asarray(others, float)
-    mean, count = float(differences.mean()), len(differences)
-    if count < 2:
-        return Difference(mean, float("nan"), float("nan"))
-    error = float(differences.std(ddof=1) / np.sqrt(count))
-    if error == 0:
+    differences = np.subtract(values, others)
+    mean, deviation = mean_std(differences)
+    error = deviation / np.sqrt(len(differences))
+    if not error > 0:  # one seed, or equal differences
         return Difference(mean, error, float("nan"))
     from scipy import stats
 
     return Difference(mean, error, float(stats.ttest_1samp(differences, 0).pvalue))
 
 
-def moments(values: Sequence[float]) -> tuple[float, float]:
+def mean_std(values: Sequence[float]) -> tuple[float, float]:
     """Mean and sample standard deviation, which is NaN for one value."""
-    values = np.asarray(values, float)
-    deviation = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
-    return float(values.mean()), deviation
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+    return float(np.mean(values)), deviation
 
 
-def spread(values: Sequence[float]) -> str:
-    """Mean and sample standard deviation as text; one value has none."""
-    mean, deviation = moments(values)
-    return f"{mean:.2f}" if np.isnan(deviation) else f"{mean:.2f} ± {deviation:.2f}"
+def as_text(values: Sequence[float], mean: str = ".2f", std: str = ".2f") -> str:
+    """`mean_std` in these formats; one value has no deviation."""
+    found, deviation = mean_std(values)
+    return f"{found:{mean}}" if np.isnan(deviation) else f"{found:{mean}} ± {deviation:{std}}"

@@ -67,36 +67,11 @@ CIFAR-100 | TanH | ResNet-19 | 4 | 80.52 ± 0.08%
 CIFAR-100 | Clip [-5, 5] | ResNet-19 | 4 | 80.61 ± 0.09%
 CIFAR-100 | Clip [-1, 1] | ResNet-19 | 4 | 80.70 ± 0.14%
 """
-SECTION_1 = """
-SNNs on both static and neuromorphic datasets, with results of 97.01% on CIFAR-10, 80.70% on
-CIFAR-100, and 81.39% on CIFAR10-DVS using ResNet-19 and 70.91% on ImageNet using ResNet-34
-surpassing the previous best results by 0.54%, 0.50%, 1.55%, and 0.17%, respectively.
-"""
 SECTION_5_1 = """
-To determine the optimal polynomial degree, we conduct an ablation study using a ResNet-19
-architecture trained on CIFAR-100 with four timesteps.
 For each polynomial degree, we perform three independent training runs and report the mean and
 standard deviation to assess stability and performance.
-However, beyond third-degree polynomials, the mean validation accuracy starts to plateau,
-Notably, while second-degree polynomials achieve slightly higher mean accuracy, they exhibit the
-largest variability, indicating the least stable performance.
 Consequently, we select third-degree polynomials as the optimal choice, offering a favorable
 trade-off between accuracy, stability, and computational efficiency.
-"""
-SECTION_5_2 = """
-Looking at Table 1, the best previous result achieves 96.47% accuracy.
-Our LNM approach surpasses this, reaching 96.96% and 97.01% with two and four timesteps,
-respectively.
-On CIFAR-100, our method achieves 80.07% with two timesteps and 80.70% with four timesteps.
-The prior best result reports 80.20% with two timesteps (Guo et al., 2024b).
-Our technique achieves an accuracy of 70.91%, surpassing the previous state-of-the-art Ternary
-Spike method of Guo et al. (2024b) by 0.17%.
-Compared to the best-performing binary spike method by Shen et al. (2024), our approach achieves a
-2.01% higher accuracy.
-In Table 2, we see VGGSNN trained with our method achieves 82.95% accuracy.
-While the work of Fang et al. (2023b) outperforms our LNM, we achieve a notable gain of 2.45% over
-Lian et al. (2024).
-Using ResNet-19, we improve on the prior state-of-the-art by 1.55%, achieving 81.39%.
 """
 SECTION_5_3 = """
 Noting that we utilized a threshold of 0.5 for these experiments, only a small portion of layers

@@ -2,11 +2,13 @@
 
 import importlib
 import pathlib
+import re
 
 import jax
+import paper_text
 import pytest
 
-from lnm_jax import models, neurons, paper
+from lnm_jax import models, neurons
 from lnm_jax.configs import base
 from lnm_jax.training import configuration
 
@@ -18,6 +20,19 @@ COLUMNS = {
     "cifar10dvs_resnet19": ("CIFAR-10 DVS", "ResNet-19"),
     "imagenet_resnet34": ("ImageNet", "ResNet-34"),
 }
+
+
+def table_4():
+    """Its columns: text by the name of the row, by data set."""
+    head, *rows = [line.split(" | ") for line in paper_text.TABLE_4.strip().splitlines()]
+    return {
+        dataset: {name: values[place] for name, *values in rows}
+        for place, dataset in enumerate(head[1:])
+    }
+
+
+def configured(name):
+    return importlib.import_module(f"lnm_jax.configs.{name}").get_config()
 
 
 def window(config):
@@ -44,38 +59,46 @@ def augmentations(config):
 
 @pytest.mark.parametrize("name", COLUMNS)
 def test_a_configuration_equals_its_column_of_table_4(name):
-    config = importlib.import_module(f"lnm_jax.configs.{name}").get_config()
+    config = configured(name)
     dataset, network = COLUMNS[name]
-    column = paper.recipe(dataset)
-    assert paper.recipe(config.data.name) is column
+    cell = table_4()[dataset]
+    assert config.data.name.removesuffix("2012") == re.sub("[ -]", "", dataset).lower()
     assert config.model.name == network.replace("-", "").lower()
-    assert config.timesteps in column.timesteps
-    assert config.neuron.kind == "lnm"
-    assert config.neuron.surrogate == column.surrogate.lower()
-    assert window(config) == column.window
-    assert augmentations(config) == set(column.augmentations)
-    assert column.image_size in (None, config.data.image_size)
-    for field, value in {
-        "epochs": config.epochs,
-        "learning_rate": config.optimizer.learning_rate,
-        "lnm_learning_rate": config.optimizer.neuron_learning_rate,
-        "momentum": config.optimizer.momentum,
-        "weight_decay": config.optimizer.weight_decay,
-        "label_smoothing": config.label_smoothing,
-        "warmup_epochs": config.optimizer.warmup_epochs,
-        "decay": config.neuron.decay,
-        "threshold": config.neuron.threshold,
+    assert str(config.timesteps) in cell["Timesteps"].split("/")
+    assert config.neuron.surrogate == cell["Surrogate Gradient"].lower()
+    assert str(list(window(config))) == cell["Surrogate Gradient Window"]
+    assert (config.optimizer.name, config.optimizer.decay) == ("sgd", "cosine")
+    assert (cell["Optimizer"], cell["Scheduler"]) == ("SGD", "Cosine")
+    for row, value in {
+        "Epochs": config.epochs,
+        "Learning Rate": config.optimizer.learning_rate,
+        "LNM Learning Rate": config.optimizer.neuron_learning_rate,
+        "Momentum": config.optimizer.momentum,
+        "Weight Decay": config.optimizer.weight_decay,
+        "Label Smoothing": config.label_smoothing,
+        "Warm Up Epochs": config.optimizer.warmup_epochs,
+        "Initial Decay": config.neuron.decay,
+        "Threshold": config.neuron.threshold,
     }.items():
-        assert value == getattr(column, field), field
+        assert value == float(cell[row]), row
     neuron = config.neuron
-    assert (neuron.degree, neuron.bound, neuron.clip) == (paper.DEGREE, "clip", paper.CLIP)
+    assert (neuron.kind, neuron.degree, neuron.bound, neuron.clip) == ("lnm", 3, "clip", 1.0)
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_configuration_augments_as_the_appendix_says(name):
+    config, text = configured(name), " ".join(paper_text.APPENDIX_A_1.split())
+    words = {"crop": "cropping", "flip": "flipping", "Cutout": "Cutout", "AutoAugment": "AutoAug"}
+    start = rf"[Ff]or {COLUMNS[name][0]} (?:\(|\w+ et al)"
+    [said] = re.findall(rf"{start}.*?(?=$| For | Finally)", text)
+    assert augmentations(config) == {own for own, word in words.items() if word in said}
+    size = re.search(r"(\d+) x \1", said)
+    assert size is None or config.data.image_size == int(size[1])
 
 
 def test_every_network_of_table_4_has_a_configuration():
-    published = {
-        (column.dataset, network) for column in paper.TABLE_4 for network in column.networks
-    }
-    assert set(COLUMNS.values()) == published
+    networks = {name: cell["Architecture"].split("/") for name, cell in table_4().items()}
+    assert set(COLUMNS.values()) == {(name, own) for name in networks for own in networks[name]}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("[!_]*.py")), ids=lambda p: p.stem)

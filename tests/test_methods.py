@@ -14,7 +14,7 @@ from lnm_jax.layers import ConvNorm, Spiking
 from lnm_jax.models.resnet import SideHead
 from lnm_jax.training import configuration, experiment, loop, losses, schedules
 from lnm_jax.training.steps import TrainState
-from reproduction import arms, methods, settings
+from reproduction import compare, methods, settings
 
 SETTING = settings.DIGITS
 LABELS = np.array([2, 0, 1])
@@ -354,10 +354,10 @@ def test_a_side_head_has_the_authors_layers():
 MLP = {"model.name": "mlp", "model.stem": None, "model.blocks": None, "model.widths": (4,)}
 
 
-@pytest.mark.parametrize("arm", arms.METHODS, ids=lambda arm: arm.name)
-def test_every_method_of_the_comparison_learns_by_a_line_of_a_configuration(arm, config):
+@pytest.mark.parametrize("method", methods.METHODS, ids=lambda method: method.name)
+def test_every_method_of_the_comparison_learns_by_a_line_of_a_configuration(method, config):
     """A step's gradient; a small network that suits the method, since compiling takes the time."""
-    fields = methods.fitted(arm, SETTING, "small").fields
+    fields = compare.fitted(method, SETTING, "small").fields
     shape = {"model.blocks": (3,)} if build(**fields).collections else MLP
     config.update_from_flattened_dict(shape | fields)
     configuration.validate(config)

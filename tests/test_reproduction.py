@@ -13,25 +13,30 @@ import time
 import numpy as np
 import pytest
 
-import reproduce
+from benchmarks import timing
 from lnm_jax.errors import ConfigError
-from lnm_jax.training import configuration
+from lnm_jax.training import configuration, loop, run_directory
+from lnm_jax.training.run import write_summary
 from reproduction import (
-    arms,
-    campaign,
-    commands,
+    cli,
+    compare,
     comparison,
+    costs,
     methods,
+    runner,
     settings,
     statistics,
-    writing,
+    tables,
 )
+from reproduction.comparison import Made, Options
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# Small enough for a test, on every command's data.
-QUICK = ["--epochs=1", "--seeds=1", "--tuning-seeds=0"]
-TINY = ["--set=model.widths=(4,)", "--set=data.batch_size=480", "--set=timesteps=2"]
-DIGITS = [*QUICK, *TINY, "--set=model.blocks=(1,)", "--set=model.stem=4"]
+# Digits, small enough for a test.
+DIGITS = [
+    "--epochs=1", "--seeds=1", "--tuning-seeds=0", "--set=timesteps=2", "--set=model.name=mlp",
+    "--set=model.widths=(4,)", "--set=model.stem=None", "--set=model.blocks=None",
+    "--set=data.batch_size=480",
+]  # fmt: skip
 
 
 def rows_of(path):
@@ -39,103 +44,15 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """One folder of runs, so that each is trained once for all tests."""
-    return tmp_path_factory.mktemp("runs")
+class Pretended(runner.Runner):
+    """A runner whose accuracies are a function of the job's fields; it notes what it ran."""
 
-
-def test_table_1_prints_published_beside_measured_and_repeats_nothing(runs, capsys):
-    command = ["table1", f"--directory={runs}", "--rows=LIF,degree 3", *DIGITS]
-    assert reproduce.main(command) == 0
-    rows = rows_of(runs / "table1-smoke.csv")
-    assert [row["method"] for row in rows] == ["LIF", "PLIF", "LNM, degree 3"]
-    assert rows[0]["published, %"] == "96.20 ± 0.20 % (CIFAR-10, ResNet-19, T = 4)"
-    assert rows[2]["published, %"] == "97.01 ± 0.04 % (CIFAR-10, ResNet-19, T = 4)"
-    for row in rows:
-        assert (row["data"], row["scale"], row["epochs"], row["T"]) == ("digits", "smoke", "1", "2")
-        assert 0 < float(row["accuracy, %"]) < 100
-        assert "cpu" in row["device"]
-    measured = [float(row["accuracy, %"]) for row in rows]
-    difference = float(rows[2]["minus LIF"])
-    assert difference == pytest.approx(measured[2] - measured[0], abs=0.02)
-    text = capsys.readouterr().out
-    assert "0 of 3 runs are there, 3 to go" in text
-    assert (runs / "table1-smoke.md").read_text() in text
-    stamps = {path: path.stat().st_mtime_ns for path in runs.rglob("summary.json")}
-    assert len(stamps) == 3
-    assert reproduce.main(command) == 0
-    assert "to go" not in capsys.readouterr().out
-    assert {path: path.stat().st_mtime_ns for path in runs.rglob("summary.json")} == stamps
-
-
-@pytest.mark.parametrize(
-    ("name", "more", "figure"),
-    [
-        ("table3", [*DIGITS, "--rows=digits, small"], False),
-        ("table5", DIGITS, False),
-        ("figure1", [*DIGITS, "--rows=degree 1"], True),
-        ("figure2", DIGITS, True),
-        ("overhead", DIGITS, False),
-        ("compare", [*DIGITS, "--rows=LNM, degree 3,LTS$", "--skip=LTS$"], False),
-        ("interval", [*QUICK, "--set=data.examples=100", "--set=model.widths=(4,)"], False),
-        ("identify", [*QUICK, "--set=data.examples=50", "--rows=QIF"], False),
-    ],
-)
-def test_every_command_makes_its_table(name, more, figure, runs, capsys):
-    if name == "table3":
-        more = [*DIGITS, "--rows=digits small ResNet"]
-    assert reproduce.main([name, f"--directory={runs}", *more]) == 0
-    rows = rows_of(runs / f"{name}-smoke.csv")
-    assert rows
-    assert "| --- |" in capsys.readouterr().out
-    assert (runs / f"{name}-smoke.png").exists() == figure
-    if name == "table3":
-        assert rows[1]["MACs a neuron"] == "3"
-        assert "0.570 mJ, overhead 4.20 %" not in rows[0]["published"]
-    if name == "table5":
-        assert {row["published, %"].split(" %")[0] for row in rows} == {
-            "80.52 ± 0.08",
-            "80.61 ± 0.09",
-            "80.70 ± 0.14",
-        }
-    if name == "figure2":
-        assert [row["#"] for row in rows] == [str(n) for n in range(1, len(rows) + 1)]
-        assert rows[0]["published (ResNet-34, by eye)"] == "cubic"
-    if name == "compare":
-        assert [row["method"] for row in rows] == ["LIF", "LNM, degree 3"]
-        assert rows[0]["step time / LIF"] == rows[0]["memory / LIF"] == "1.00"
-        assert float(rows[1]["step time / LIF"]) > 0
-    if name == "overhead":
-        assert rows[0]["published, training"] == "42 %"
-        ratio = float(rows[0]["LNM step, ms"]) / float(rows[0]["LIF step, ms"])
-        assert float(rows[0]["training overhead, %"]) == pytest.approx(
-            100 * (ratio - 1), abs=0.2 * ratio * 100 / float(rows[0]["LIF step, ms"])
-        )
-
-
-def test_events_are_trained_in_their_smoke_form(runs):
-    """The cache of simulated digits is the user's; other tests make it too."""
-    command = ["table2", f"--directory={runs}", *QUICK, "--rows=VGGSNN LIF"]
-    more = ["--set=model.widths=((2,),)", "--set=timesteps=2", "--set=data.batch_size=480"]
-    assert reproduce.main([*command, *more]) == 0
-    rows = rows_of(runs / "table2-smoke.csv")
-    assert rows[0]["published, %"] == "75.10 ± 1.31 % (CIFAR-10 DVS, VGGSNN, T = 10)"
-    assert "simulated" in rows[0]["note"]
-
-
-# --- Choosing -------------------------------------------------------------------------------
-
-
-class Pretended(campaign.Campaign):
-    """A campaign whose accuracies are a function of the job's fields; it counts what it ran."""
-
-    def __init__(self, accuracy):
-        super().__init__("nowhere", say=lambda line: None)
+    def __init__(self, directory="nowhere", *, jobs=1, accuracy=lambda fields: 50.0):
+        super().__init__(directory, jobs=jobs, say=lambda line: None)
         self.accuracy, self.ran = accuracy, []
 
     def run(self, wanted):
-        found = {}
+        results = {}
         for job in dict.fromkeys(wanted):
             fields = dict(job.fields)
             self.ran.append(fields)
@@ -143,12 +60,13 @@ class Pretended(campaign.Campaign):
             if value is None:
                 self.failed[job] = "exit 3: not finite"
             else:
-                found[job] = campaign.Result("d", value, value, 1, 1.0, "1 cpu")
-        return found
+                results[job] = runner.Result("d", value, value, 1, 1.0, "1 cpu")
+        self.finished |= bool(results)
+        return results
 
 
-class Asked(campaign.Campaign):
-    """A campaign that notes the jobs that it would train."""
+class Asked(runner.Runner):
+    """A runner that notes the jobs that it would train."""
 
     def __init__(self, directory):
         super().__init__(str(directory), say=lambda line: None)
@@ -159,85 +77,143 @@ class Asked(campaign.Campaign):
         self.failed[job] = "exit 1: not run"
 
 
-def test_each_method_gets_its_own_best_rate_and_decay_together():
-    """A rate that is best at one decay need not be best at another."""
-    best = {("lif", 0.25): 0.1, ("lif", 1.0): 0.05, ("plif", 0.25): 0.02}
+class Trained(runner.Runner):
+    """A runner that trains in this process."""
 
-    def accuracy(fields):
-        decay = fields.get("neuron.decay", 0.25)
-        rate = best.get((fields["neuron.kind"], decay), 0.1)
-        off = abs(fields["optimizer.learning_rate"] - rate)
-        return 90 - 10 * off + decay + (fields["seed"] < 1000) * 5
+    def run(self, wanted):
+        wanted = dict.fromkeys(wanted)
+        for job in wanted:
+            if not self.result(job):
+                write_summary(loop.train(job.config(self.directory)))
+        self.finished = True
+        return {job: self.result(job) for job in wanted}
 
-    runs = Pretended(accuracy)
-    outcomes = comparison.compare(
-        runs,
-        settings.DIGITS,
-        (arms.LIF, arms.BEST_LIF, arms.PLIF),
-        seeds=range(2),
-        tuning_seeds=1,
-        more={},
+
+def compared(runs, *those, seeds=range(2), tuning_seeds=1, **more):
+    """Outcomes of methods on digits; of fields, the dot is written as two underscores."""
+    more = {name.replace("__", "."): value for name, value in more.items()}
+    return comparison.compare(
+        runs, settings.DIGITS, those, seeds=seeds, tuning_seeds=tuning_seeds, more=more
     )
-    assert [outcome.chosen for outcome in outcomes] == [
-        {"optimizer.learning_rate": 0.1},
-        {"optimizer.learning_rate": 0.05, "neuron.decay": 1.0},
-        {"optimizer.learning_rate": 0.02},
+
+
+def config_of(setting, method, chosen=None):
+    return comparison.job_of(setting, method, chosen or {}, 0, {}).config("runs")
+
+
+# --- Tables ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(tables.COMMANDS.keys() - {"table3", "figure2", "overhead"}))
+def test_a_command_makes_its_table_of_accuracies(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(costs, "programs_of", lambda job, dataset: programs(2.0, 3.0))
+    line = [name, f"--directory={tmp_path}", "--seeds=1", "--tuning-seeds=0"]
+    assert cli.main(line, Pretended) == 0
+    rows = rows_of(tmp_path / f"{name}-smoke.csv")
+    assert (tmp_path / f"{name}-smoke.md").read_text() in capsys.readouterr().out
+    assert (tmp_path / f"{name}-smoke.png").exists() == (name == "figure1")
+    assert {row["accuracy, %"] for row in rows} == {"50.00"}
+    published = [row["published, %"] for row in rows]
+    if name == "table1":
+        names = ["LIF", "PLIF", "LNM, degree 1", "LNM, degree 3"]
+        assert [row["method"] for row in rows] == names
+        assert published[0] == "96.20 ± 0.20 % (CIFAR-10, ResNet-19, T = 4)"
+        assert published[3] == "97.01 ± 0.04 % (CIFAR-10, ResNet-19, T = 4)"
+        assert rows[3]["minus LIF"] == "+0.00"
+    if name == "table2":
+        assert published[0] == "75.10 ± 1.31 % (CIFAR-10 DVS, VGGSNN, T = 10)"
+        assert "simulated" in rows[0]["note"]
+    if name == "table5":
+        numbers = [text.split(" %")[0] for text in published]
+        assert numbers == ["80.70 ± 0.14", "80.52 ± 0.08", "80.61 ± 0.09"]
+    if name == "compare":
+        assert len(rows) == len(methods.METHODS) - 1  # LIF at its best decay is LIF here
+        for row in rows:
+            assert row["step time / LIF"] == row["evaluation / LIF"] == "1.00"
+        assert "PLIF, CIFAR-10: Not ResNet-19" in (tmp_path / "compare-smoke.md").read_text()
+
+
+def programs(train, evaluate):
+    """Programs that say that they took these seconds."""
+    return costs.Programs(lambda: train, lambda: evaluate, 100.0, None)
+
+
+def test_costs_are_over_lifs(monkeypatch, tmp_path):
+    seconds = iter([(2.0, 3.0), (3.0, 3.3)])
+    monkeypatch.setattr(costs, "programs_of", lambda job, dataset=None: programs(*next(seconds)))
+    options = Options("smoke", range(1), wanted=("LNM, degree 3$",))
+    lif, lnm = tables.COMMANDS["compare"](Pretended(), options).rows
+    assert [lif[key] for key in compare.RATIOS] == ["1.00", "1.00", "1.00"]
+    assert [lnm[key] for key in compare.RATIOS] == ["1.50", "1.10", "1.00"]
+    seconds = iter([(2.0, 3.0), (3.0, 3.3)])
+    [row] = tables.COMMANDS["overhead"](Pretended(), Options("smoke", range(1))).rows
+    assert row["training overhead, %"] == "+50.0"
+    assert row["inference overhead, %"] == "+10.0"
+    assert (row["published, training"], row["published, inference"]) == ("42 %", "4 %")
+
+
+def test_energies_and_learned_neurons_are_those_of_the_runs_and_their_steps_are_timed(tmp_path):
+    line = [f"--directory={tmp_path}", *DIGITS]
+    assert cli.main(["table3", *line, "--rows=digits small ResNet"], Trained) == 0
+    lif, lnm = rows_of(tmp_path / "table3-smoke.csv")
+    assert (lif["MACs a neuron"], lnm["MACs a neuron"]) == ("1", "3")
+    assert lif["overhead, %"] == "0.00"
+    assert float(lnm["overhead, %"]) > 0
+    assert lnm["published"] == ""  # Table 3 has no T = 4
+
+    assert cli.main(["figure2", *line], Trained) == 0
+    rows = rows_of(tmp_path / "figure2-smoke.csv")
+    assert [row["#"] for row in rows] == [str(n) for n in range(1, len(rows) + 1)]
+    assert rows[0]["published (ResNet-34, by eye)"] == "cubic"
+    assert (tmp_path / "figure2-smoke.png").exists()
+    assert len(list(tmp_path.rglob("summary.json"))) == 2  # figure 2 is of Table 3's run
+
+    fields = cli.options_of(cli.parser().parse_args(["overhead", *line])).fields
+    job = comparison.job_of(settings.DIGITS, methods.LNM, {}, 0, fields)
+    steps = costs.measure_steps({"lnm": costs.programs_of(job)}, rounds=1)["lnm"]
+    assert all(isinstance(part, timing.Time) and part.median > 0 for part in steps[:2])
+    assert steps.mebibytes > 0
+
+
+def test_the_energy_of_the_papers_rows_stands_beside():
+    setting = settings.DIGITS._replace(paper_row=("CIFAR-10", "ResNet-19", 2))
+    published = [
+        costs._published(comparison.Outcome(setting, method, 2, {}, {}, [], []))
+        for method in (methods.LIF, methods.LNM)
     ]
-    tuned = [fields for fields in runs.ran if fields["seed"] >= 1000]
-    reported = [fields for fields in runs.ran if fields["seed"] < 1000]
-    assert {fields["seed"] for fields in tuned} == {1000}
-    assert {fields["seed"] for fields in reported} == {0, 1}
-    assert all(fields["optimizer.learning_rate"] in (0.1, 0.05, 0.02) for fields in reported)
+    assert published == [
+        "0.547 mJ (CIFAR-10, ResNet-19, T = 2)",
+        "0.570 mJ, overhead 4.20 % (CIFAR-10, ResNet-19, T = 2)",
+    ]
 
 
-def test_nothing_is_chosen_of_what_every_run_has_and_equal_rows_are_one():
-    runs = Pretended(lambda fields: fields["optimizer.learning_rate"])
-    those = (arms.LIF, arms.BEST_LIF, arms.PLIF)
-
-    def chosen(tuning_seeds, **more):
-        more = {name.replace("__", "."): value for name, value in more.items()}
-        outcomes = comparison.compare(
-            runs, settings.DIGITS, those, seeds=range(3, 5), tuning_seeds=tuning_seeds, more=more
-        )
-        return {outcome.arm.name: sorted(outcome.chosen) for outcome in outcomes}
-
-    rate, decay = comparison.RATE, "neuron.decay"
-    assert chosen(1) == {"LIF": [rate], "LIF, best decay": [decay, rate], "PLIF": [rate]}
-    assert chosen(1, optimizer__learning_rate=0.3)["LIF, best decay"] == [decay]
-    assert chosen(1, neuron__decay=0.9) == {"LIF": [rate], "PLIF": [rate]}
-    runs.ran.clear()
-    assert chosen(0, optimizer__learning_rate=0.3) == {"LIF": [], "PLIF": []}
-    assert {fields["seed"] for fields in runs.ran} == {3, 4}
+def test_a_table_leaves_empty_columns_out_and_keeps_all_in_csv(tmp_path):
+    """Settings may have other columns: LIF at its best decay is a row of one of them alone."""
+    rows = [{"a": 1, "b": ""}, {"a": "x|y", "b": "", "minus LIF": 2}]
+    made = Made("Title", rows, None, ("A remark.",))
+    text = cli.markdown(made, "python reproduce.py x")
+    table = ["| a | minus LIF |", "| --- | --- |", "| 1 |  |", "| x\\|y | 2 |"]
+    assert text.splitlines()[:6] == ["## Title", "", *table]
+    assert "A remark." in text
+    assert "`python reproduce.py x`" in text
+    assert len(cli.write(made, "c", str(tmp_path / "t"))) == 2
+    written = [{"a": "1", "b": "", "minus LIF": ""}, {"a": "x|y", "b": "", "minus LIF": "2"}]
+    assert rows_of(tmp_path / "t.csv") == written
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        cli.write(made, "c", str(tmp_path / "file" / "t"))
 
 
-def test_rows_are_named_by_parts_and_whole_names():
-    setting, names = settings.DIGITS, [arm.name for arm in arms.METHODS]
-
-    def found(rows, skip=""):
-        options = commands.Options(
-            "smoke", range(1), 0, None, reproduce.parts(rows), {}, reproduce.parts(skip)
-        )
-        return [arm.name for arm in arms.METHODS if commands.asked_for(options, setting, arm)]
-
-    assert found("") == names
-    assert found("LIF$,lif, best decay") == ["LIF", "LIF, best decay"]
-    assert found("LNM, degree 3,PSN$") == ["PSN", "LNM, degree 3"]
-    assert found("small ResNet TET$") == found("digits small resnet TET$") == ["TET"]
-    assert found("VGGSNN TET$") == []
-    assert found("TET", skip="TET$") == ["LocalZO + TET", "LNM + TET"]
-    assert "LNM + TET" in found("small resnet", skip="LNM, degree 3")
-
-
-def test_a_table_says_what_was_tried_what_failed_and_what_is_no_row_of_its_own(tmp_path):
+def test_a_table_says_what_was_tried_what_failed_and_what_is_no_row_of_its_own():
     def accuracy(fields):
         if fields.get("optimizer.learning_rate") == 0.1:
             return None
         return 80.0 + fields["seed"] % 1000 + fields.get("neuron.decay", 0.25)
 
-    def made(tuning_seeds, *those, **fields):
-        runs = Pretended(accuracy)
-        options = commands.Options("smoke", range(2), tuning_seeds, None, those, fields)
-        return runs, commands.COMMANDS["table1"](runs, options)
+    def made(tuning_seeds, *wanted, **fields):
+        runs = Pretended(accuracy=accuracy)
+        options = Options("smoke", range(2), tuning_seeds, None, wanted, fields)
+        return runs, tables.COMMANDS["table1"](runs, options)
 
     runs, table = made(1, "LIF")
     best = {row["method"]: row for row in table.rows}["LIF, best decay"]
@@ -261,43 +237,48 @@ def test_a_table_says_what_was_tried_what_failed_and_what_is_no_row_of_its_own(t
         made(0, **{"neuron.kind": "lnm"})
 
 
-def test_settings_with_other_rows_make_one_table(tmp_path):
-    """LIF at its best decay is asked for in one of them alone."""
-    runs = Pretended(lambda fields: 50.0)
-    unwanted = ("VGGSNN LIF, best decay$",)
-    options = commands.Options("smoke", range(2), 1, None, (), {}, unwanted)
-    made = commands.COMMANDS["table2"](runs, options)
-    assert "| minus LIF, best decay |" in writing.markdown(made, "c")
-    writing.write(made, "c", str(tmp_path / "t"))
-    rows = rows_of(tmp_path / "t.csv")
-    assert len(rows) == 9
-    assert {row["minus LIF, best decay"] for row in rows if "VGG" in row["network"]} == {""}
+# --- Choosing -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("scale", "tuned"), [("smoke", 1), ("small", 1), ("paper", 0)])
-def test_options_reach_the_command(scale, tuned, tmp_path, monkeypatch, capsys):
-    seen = []
+def test_each_method_gets_its_own_best_rate_and_decay_together():
+    """A rate that is best at one decay need not be best at another."""
+    best = {("lif", 0.25): 0.1, ("lif", 1.0): 0.05, ("plif", 0.25): 0.02}
 
-    def command(runs, options):
-        """Pretended."""
-        seen.append(options)
-        return commands.Made("Title", [{"a": 1}])
+    def accuracy(fields):
+        decay = fields.get("neuron.decay", 0.25)
+        rate = best.get((fields["neuron.kind"], decay), 0.1)
+        off = abs(fields["optimizer.learning_rate"] - rate)
+        return 90 - 10 * off + decay + (fields["seed"] < 1000) * 5
 
-    monkeypatch.setitem(commands.COMMANDS, "table1", command)
-    line = ["table1", f"--scale={scale}", f"--directory={tmp_path}", "--first-seed=5", "--seeds=2"]
-    assert reproduce.main([*line, "--data-dir=~/d"]) == 0
-    assert (list(seen[0].seeds), seen[0].tuning_seeds) == ([5, 6], tuned)
-    assert seen[0].directory == os.path.expanduser("~/d")
-    assert reproduce.main([*line, "--data-dir=gs://bucket/d", "--tuning-seeds=3"]) == 0
-    assert (seen[1].directory, seen[1].tuning_seeds) == ("gs://bucket/d", 3)
+    runs = Pretended(accuracy=accuracy)
+    outcomes = compared(runs, methods.LIF, methods.BEST_LIF, methods.PLIF)
+    assert [outcome.chosen for outcome in outcomes] == [
+        {"optimizer.learning_rate": 0.1},
+        {"optimizer.learning_rate": 0.05, "neuron.decay": 1.0},
+        {"optimizer.learning_rate": 0.02},
+    ]
+    tuned = [fields for fields in runs.ran if fields["seed"] >= 1000]
+    reported = [fields for fields in runs.ran if fields["seed"] < 1000]
+    assert {fields["seed"] for fields in tuned} == {1000}
+    assert {fields["seed"] for fields in reported} == {0, 1}
+    assert all(fields["optimizer.learning_rate"] in (0.1, 0.05, 0.02) for fields in reported)
 
 
-def test_fields_that_say_what_the_experiment_says_make_one_run(tmp_path):
-    runs = Asked(tmp_path)
-    both = [campaign.job("digits", {"neuron.decay": 0.25}), campaign.job("digits", {})]
-    assert runs.run(both) == {}
-    assert len(runs.asked) == 1
-    assert set(runs.failed) == set(both)
+def test_nothing_is_chosen_of_what_every_run_has_and_equal_rows_are_one():
+    runs = Pretended(accuracy=lambda fields: fields["optimizer.learning_rate"])
+    those = (methods.LIF, methods.BEST_LIF, methods.PLIF)
+
+    def chosen(tuning_seeds, **more):
+        outcomes = compared(runs, *those, seeds=range(3, 5), tuning_seeds=tuning_seeds, **more)
+        return {outcome.method.name: sorted(outcome.chosen) for outcome in outcomes}
+
+    rate, decay = comparison.RATE, "neuron.decay"
+    assert chosen(1) == {"LIF": [rate], "LIF, best decay": [decay, rate], "PLIF": [rate]}
+    assert chosen(1, optimizer__learning_rate=0.3)["LIF, best decay"] == [decay]
+    assert chosen(1, neuron__decay=0.9) == {"LIF": [rate], "PLIF": [rate]}
+    runs.ran.clear()
+    assert chosen(0, optimizer__learning_rate=0.3) == {"LIF": [], "PLIF": []}
+    assert {fields["seed"] for fields in runs.ran} == {3, 4}
 
 
 def test_a_value_that_cannot_be_trained_is_not_chosen_and_a_failed_run_is_shown():
@@ -305,10 +286,8 @@ def test_a_value_that_cannot_be_trained_is_not_chosen_and_a_failed_run_is_shown(
         fails = fields["optimizer.learning_rate"] == 0.1 or fields["seed"] == 1
         return None if fails else 50.0
 
-    runs = Pretended(accuracy)
-    outcomes = comparison.compare(
-        runs, settings.DIGITS, (arms.LIF, arms.PLIF), seeds=range(2), tuning_seeds=1, more={}
-    )
+    runs = Pretended(accuracy=accuracy)
+    outcomes = compared(runs, methods.LIF, methods.PLIF)
     assert all(dict(job.fields)["seed"] == 1 for job in runs.failed)  # candidates are no failures
     assert outcomes[0].chosen != {"optimizer.learning_rate": 0.1}
     rows = comparison.rows(outcomes, "smoke", lambda outcome: "")
@@ -316,166 +295,24 @@ def test_a_value_that_cannot_be_trained_is_not_chosen_and_a_failed_run_is_shown(
     assert "exit 3: not finite" in rows[0]["note"]
 
 
-def test_what_to_train_is_decided_without_starting_a_device(tmp_path):
-    """The card belongs to the runs, which are other processes: here none exists."""
-    program = """
-import sys
-from reproduction import arms, campaign, commands, comparison, methods
+def test_rows_are_named_by_parts_and_whole_names():
+    def asked(rows, skip=""):
+        options = Options("smoke", range(1), wanted=cli.parts(rows), unwanted=cli.parts(skip))
+        those = [each for each in methods.METHODS if options.ask_for(settings.DIGITS, each)]
+        return [method.name for method in those]
 
-class Asked(campaign.Campaign):
-    def _one(self, job):
-        self.failed[job] = "not run"
-
-runs = Asked(sys.argv[1], say=lambda line: None)
-for setting in methods.where(commands.Options("small", range(1), 1, None, (), {})):
-    those = [methods.fitted(a, setting, "small") for a in arms.METHODS if methods.fits(a, setting)]
-    comparison.compare(runs, setting, those, seeds=range(1), tuning_seeds=1, more={})
-    print(setting.experiment, len(those))
-"""
-    result = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)],
-        env={**os.environ, "JAX_PLATFORMS": "none_of_this_name"},
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    everything = len(arms.METHODS)
-    assert result.stdout.split()[1::2] == [
-        str(everything - 3),
-        str(everything),
-        str(everything - 3),
-    ]
+    assert asked("") == [method.name for method in methods.METHODS]
+    assert asked("LIF$,lif, best decay") == ["LIF", "LIF, best decay"]
+    assert asked("LNM, degree 3,PSN$") == ["PSN", "LNM, degree 3"]
+    assert asked("small ResNet TET$") == asked("digits small resnet TET$") == ["TET"]
+    assert asked("VGGSNN TET$") == []
+    assert asked("TET", skip="TET$") == ["LocalZO + TET", "LNM + TET"]
+    assert "LNM + TET" in asked("small resnet", skip="LNM, degree 3")
 
 
-# --- Runs -----------------------------------------------------------------------------------
-
-
-def test_a_run_that_fails_is_reported_with_its_last_line(tmp_path):
-    runs = campaign.Campaign(str(tmp_path), say=lambda line: None)
-    nowhere = {"data.name": "folder", "data.directory": str(tmp_path / "none"), "epochs": 1}
-    bad = campaign.job("digits", nowhere)
-    assert runs.run([bad]) == {}
-    assert "exit 2: train.py: " in runs.failed[bad]
-    assert "none" in runs.failed[bad]
-
-
-def test_a_value_that_a_run_cannot_have_is_known_before_it_and_is_no_other_runs_matter(tmp_path):
-    good, bad = (campaign.job("digits", {"neuron.decay": decay}) for decay in (0.5, 2.0))
-    runs = Asked(tmp_path)
-    assert runs.run([bad, good]) == {}
-    assert runs.asked == [good]
-    assert runs.refused == {bad}
-    assert runs.failed[bad] == "config.neuron.decay must be between 0 and 1, got 2.0"
-
-
-def test_stopping_saves_what_runs_and_the_same_command_goes_on(tmp_path):
-    command = [
-        sys.executable, "reproduce.py", "table1", f"--directory={tmp_path}", *DIGITS,
-        "--epochs=3000", "--rows=LIF",
-    ]  # fmt: skip
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 120
-        while not list(tmp_path.rglob("metrics.jsonl")) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 75
-    directory = next(path.parent for path in tmp_path.rglob("metrics.jsonl"))
-    assert any((directory / "checkpoints").iterdir())
-    assert not (directory / "summary.json").exists()
-    assert not pathlib.Path(f"{directory}.log").read_text().count("Traceback")
-
-
-def test_jobs_share_cores_and_cards(monkeypatch):
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(campaign, "graphics_cards", lambda: 2)
-    assert campaign.devices_of(0, 1) == {}
-    found = [campaign.devices_of(slot, 3)["CUDA_VISIBLE_DEVICES"] for slot in range(3)]
-    assert found == ["0", "1", "0"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")  # the others are somebody else's
-    assert [campaign.devices_of(slot, 2)["CUDA_VISIBLE_DEVICES"] for slot in (0, 1)] == ["2", "5"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # none is to be used
-    assert campaign.devices_of(0, 2) == {}
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    monkeypatch.setattr(campaign, "graphics_cards", lambda: 0)
-    assert campaign.devices_of(1, 2) == {}
-
-
-# --- Statistics and words -------------------------------------------------------------------
-
-
-def test_a_paired_difference_is_that_of_scipy_and_says_what_is_clear():
-    from scipy import stats
-
-    ours, theirs = [90.0, 91.5, 92.0, 93.0], [89.0, 90.0, 92.5, 91.0]
-    found = statistics.paired(ours, theirs)
-    assert found.mean == pytest.approx(1.0)
-    assert found.p == pytest.approx(stats.ttest_rel(ours, theirs).pvalue)
-    assert found.error == pytest.approx(np.std([1, 1.5, -0.5, 2], ddof=1) / 2)
-    assert found.clear
-    assert str(found).startswith("+1.00 ± 0.54, p 0.16 (larger than its error)")
-    assert not statistics.paired([1.0, 2.0], [2.0, 1.0]).clear
-    alone = statistics.paired([1.0], [2.0])
-    assert math.isnan(alone.error)
-    assert str(alone) == "-1.00"
-    with pytest.raises(ValueError, match="2 and 1 seeds cannot be paired"):
-        statistics.paired([1.0, 2.0], [1.0])
-
-
-def test_a_table_leaves_empty_columns_out_and_keeps_all_in_csv(tmp_path):
-    made = commands.Made("Title", [{"a": 1, "b": ""}, {"a": "x|y", "b": ""}], None, ("A remark.",))
-    text = writing.markdown(made, "python reproduce.py x")
-    assert text.splitlines()[:6] == ["## Title", "", "| a |", "| --- |", "| 1 |", "| x\\|y |"]
-    assert "A remark." in text
-    assert "`python reproduce.py x`" in text
-    assert len(writing.write(made, "c", str(tmp_path / "t"))) == 2
-    assert rows_of(tmp_path / "t.csv")[1] == {"a": "x|y", "b": ""}
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="cannot be written"):
-        writing.write(made, "c", str(tmp_path / "file" / "t"))
-
-
-def test_a_value_that_overhead_cannot_have_is_one_line(tmp_path, capsys):
-    """It trains nothing, and so has no run that would be refused."""
-    line = ["overhead", f"--directory={tmp_path}", "--set=neuron.decay=2.0"]
-    assert reproduce.main(line) == 2
-    assert "config.neuron.decay must be between 0 and 1, got 2.0" in capsys.readouterr().err
-
-
-def test_a_field_that_makes_a_row_of_the_last_table_ends_compare_at_once(tmp_path):
-    """PSNs have an order of their own between two pulses, which is compared last."""
-    runs = Asked(tmp_path)
-    fields = {"neuron.order": 3}
-    options = commands.Options("small", range(1), 0, None, ("masked PSN$",), fields)
-    with pytest.raises(ConfigError, match=r"--set neuron\.order: it is what makes the row 'masked"):
-        commands.COMMANDS["compare"](runs, options)
-    assert not runs.asked
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--rows=nothing of this"], "--rows nothing of this: no such data, network or method"),
-        (["--skip=digits"], "--skip digits: no such data, network or method is left"),
-        (["--set=seed=7"], "--set seed: use --first-seed and --seeds"),
-        (["--set=data.directory=/data"], "--set data.directory: use --data-dir"),
-        (["--set=neuron.decay=2.0"], "config.neuron.decay must be between 0 and 1, got 2.0"),
-        (["--scale=paper"], "--scale=paper: the paper does not have this task, use small"),
-        (["--first-seed=999", "--seeds=2"], "seeds 999 to 1000: values are chosen on those from"),
-        (["--tuning-seeds=-1"], "--tuning-seeds must be at least 0"),
-        (["--set=epochs"], "--set epochs: must be FIELD=VALUE"),
-        (["--set=neuron.kin=lif"], "config.neuron.kin: no such field"),
-        (["--seeds=0"], "--seeds must be at least 1"),
-    ],
-)
-def test_bad_arguments_are_one_line(arguments, message, tmp_path, capsys):
-    command = "interval" if "--scale=paper" in arguments else "table1"
-    assert reproduce.main([command, f"--directory={tmp_path}", *arguments]) == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert len(error.splitlines()) == 1
-
-
-def test_paper_scale_is_table_4_without_tuning(tmp_path):
-    found = settings.images("paper", "D") + settings.events("paper", "D")
-    assert [(setting.stands_for, setting.experiment) for setting in found] == [
+def test_paper_scale_is_table_4_without_tuning():
+    those = settings.images("paper", "D") + settings.events("paper", "D")
+    assert [(setting.paper_row, setting.experiment) for setting in those] == [
         (("CIFAR-10", "ResNet-19", 2), "cifar10_resnet19"),
         (("CIFAR-10", "ResNet-19", 4), "cifar10_resnet19"),
         (("CIFAR-100", "ResNet-19", 2), "cifar100_resnet19"),
@@ -484,64 +321,278 @@ def test_paper_scale_is_table_4_without_tuning(tmp_path):
         (("CIFAR-10 DVS", "VGGSNN", 10), "cifar10dvs_vggsnn"),
         (("CIFAR-10 DVS", "ResNet-19", 10), "cifar10dvs_resnet19"),
     ]
-    for setting in found:
-        config = comparison.job_of(setting, arms.LNM, {}, 0, {}).config(str(tmp_path))
-        assert config.timesteps == setting.stands_for[2]
-        own = {**setting.fields, **arms.LNM.fields}
+    for setting in those:
+        assert config_of(setting, methods.LNM).timesteps == setting.paper_row[2]
+        own = {**setting.fields, **methods.LNM.fields}
         assert set(own) <= {"data.directory", "timesteps", "neuron.kind", "neuron.degree"}
         assert not setting.rates
+
+
+@pytest.mark.parametrize("scale", settings.SCALES)
+def test_settings_say_whether_their_networks_are_residual(scale):
+    those = settings.images(scale, None) + settings.events(scale, None)
+    if scale != "paper":
+        those += settings.interval(scale, None) + settings.identify(scale, None)
+    for setting in those:
+        name = config_of(setting, methods.LIF).model.name
+        assert setting.residual == name.startswith("resnet"), setting
 
 
 def test_every_row_of_the_recipe_takes_something_away_from_it(tmp_path):
     (tmp_path / "train").mkdir()
     (setting,) = settings.fast("small", str(tmp_path))
-    whole = configuration.flatten(comparison.job_of(setting, arms.LIF, {}, 0, {}).config("runs"))
+    whole = configuration.flatten(config_of(setting, methods.LIF))
     assert whole["optimizer.name"] == "muon"
     assert whole["model.widths"] == [16, 32, 64]
-    for arm in arms.INGREDIENTS[1:]:
-        first = {field: values[-1] for field, values in arm.tries.items()}
-        config = comparison.job_of(setting, arm, first, 0, {}).config("runs")
+    for method in methods.INGREDIENTS[1:]:
+        first = {field: values[-1] for field, values in method.tries.items()}
+        config = config_of(setting, method, first)
         configuration.validate_fields(config)
         fields = configuration.flatten(config)
         changed = {field for field in fields if fields[field] != whole[field]}
-        assert changed >= (arm.fields | first).keys() - {"neuron.kind", "neuron.degree"}, arm.name
-        assert changed, arm.name
+        wanted = (method.fields | first).keys() - {"neuron.kind", "neuron.degree"}
+        assert changed >= wanted, method.name
+        assert changed, method.name
 
 
 def test_methods_are_compared_on_recordings_images_and_intervals():
-    options = commands.Options("small", range(3), 1, None, (), {})
-    found = methods.where(options)
-    assert [setting.experiment for setting in found] == [
-        "digits_dvs",
-        "cifar10_resnet19",
-        "interval",
-    ]
+    options = Options("small", range(3), 1)
+    those = compare.where(options)
+    names = [setting.experiment for setting in those]
+    assert names == ["digits_dvs", "cifar10_resnet19", "interval"]
     # Where leaky neurons forget too much, every method starts with a leak that does not.
-    assert [setting.fields.get("neuron.decay") for setting in found] == [None, None, 0.9]
-    assert [bool(setting.rates) for setting in found] == [False, False, True]
+    assert [setting.fields.get("neuron.decay") for setting in those] == [None, None, 0.9]
+    assert [bool(setting.rates) for setting in those] == [False, False, True]
     left = [
-        {method.name for method in arms.METHODS if not methods.fits(method, setting)}
-        for setting in found
+        {method.name for method in methods.METHODS if not compare.fits(method, setting)}
+        for setting in those
     ]
     blocks = {"IM-Loss", "Surrogate module", "Backpropagation shortcuts, our variant"}
     assert left == [blocks, set(), blocks]
-    kept = {method.name: methods.fitted(method, found[2], "small") for method in arms.METHODS}
-    ordered = {name for name, arm in kept.items() if arm.fields.get("neuron.order") == 30}
+    kept = {method.name: compare.fitted(method, those[2], "small") for method in methods.METHODS}
+    ordered = {name for name, method in kept.items() if method.fields.get("neuron.order") == 30}
     assert ordered == {"masked PSN", "sliding PSN"}
     # What has learned parameters in its neurons gets their learning rate, too.
-    tuned = {name for name, arm in kept.items() if "optimizer.neuron_learning_rate" in arm.tries}
+    rate = "optimizer.neuron_learning_rate"
+    tuned = {name for name, method in kept.items() if rate in method.tries}
     assert {"PLIF", "GLIF", "TC-LIF", "PSN", "LNM, degree 3", "LNM + IMP"} <= tuned
     assert not tuned & {"LIF", "CLIF", "Ternary spike", "TET", "tdBN", "Dspike", "LocalZO's mean"}
     assert "IMP" not in tuned  # a learned start has the rate of the weights
-    assert len(methods.where(options._replace(scale="paper"))) == 2
+    assert len(compare.where(options._replace(scale="paper"))) == 2
+
+
+def test_what_to_train_is_decided_without_starting_a_device(tmp_path):
+    """The card belongs to the runs, which are other processes: here none exists."""
+    program = """
+import sys
+from reproduction import compare, comparison, runner
+
+class Asked(runner.Runner):
+    def _one(self, job):
+        self.failed[job] = "not run"
+
+runs = Asked(sys.argv[1], say=lambda line: None)
+for setting, those in compare.wanted(comparison.Options("small", range(1))):
+    comparison.compare(runs, setting, those, seeds=range(1), tuning_seeds=1, more={})
+    print(setting.experiment, len(those))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        env={**os.environ, "JAX_PLATFORMS": "none_of_this_name"},
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    every = len(methods.METHODS)
+    assert result.stdout.split()[1::2] == [str(every - 3), str(every), str(every - 3)]
+
+
+# --- The command line -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("scale", "tuned"), [("smoke", 1), ("small", 1), ("paper", 0)])
+def test_options_reach_the_command(scale, tuned, tmp_path, monkeypatch):
+    seen = []
+
+    def command(runs, options):
+        """Pretended."""
+        seen.append(options)
+        return Made("Title", [{"a": 1}])
+
+    monkeypatch.setitem(tables.COMMANDS, "table1", command)
+    line = ["table1", f"--scale={scale}", f"--directory={tmp_path}", "--first-seed=5", "--seeds=2"]
+    assert cli.main([*line, "--data-dir=~/d"]) == 0
+    assert (list(seen[0].seeds), seen[0].tuning_seeds) == ([5, 6], tuned)
+    assert seen[0].directory == os.path.expanduser("~/d")
+    assert cli.main([*line, "--data-dir=gs://bucket/d", "--tuning-seeds=3"]) == 0
+    assert (seen[1].directory, seen[1].tuning_seeds) == ("gs://bucket/d", 3)
+
+
+def test_a_field_that_makes_a_row_of_the_last_table_ends_compare_at_once(tmp_path):
+    """PSNs have an order of their own between two pulses, which is compared last."""
+    runs = Asked(tmp_path)
+    options = Options("small", range(1), 0, None, ("masked PSN$",), {"neuron.order": 3})
+    with pytest.raises(ConfigError, match=r"--set neuron\.order: it is what makes the row 'masked"):
+        tables.COMMANDS["compare"](runs, options)
+    assert not runs.asked
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("table1 --rows=nothing", "--rows nothing: no such data, network or method"),
+        ("table1 --skip=digits", "--skip digits: no such data, network or method is left"),
+        ("overhead --rows=PLIF", "--rows PLIF: no such data, network or method is left"),
+        ("table1 --set=seed=7", "--set seed: use --first-seed and --seeds"),
+        ("table1 --set=data.directory=/data", "--set data.directory: use --data-dir"),
+        ("table1 --set=neuron.decay=2.0", "config.neuron.decay must be between 0 and 1, got 2.0"),
+        # It trains nothing, and so has no run that would be refused.
+        ("overhead --set=neuron.decay=2.0", "config.neuron.decay must be between 0 and 1, got 2.0"),
+        ("interval --scale=paper", "--scale=paper: the paper does not have this task, use small"),
+        ("table1 --first-seed=999 --seeds=2", "seeds 999 to 1000: values are chosen on those from"),
+        ("table1 --tuning-seeds=-1", "--tuning-seeds must be at least 0"),
+        ("table1 --set=epochs", "--set epochs: must be FIELD=VALUE"),
+        ("table1 --set=neuron.kin=lif", "config.neuron.kin: no such field"),
+        ("table1 --seeds=0", "--seeds must be at least 1"),
+    ],
+)
+def test_bad_arguments_are_one_line(command, message, tmp_path, capsys):
+    assert cli.main([*command.split(), f"--directory={tmp_path}"]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
+# --- Runs -----------------------------------------------------------------------------------
 
 
 def test_a_job_is_the_command_that_a_user_would_type():
-    found = campaign.job("digits", {"epochs": 3, "data.directory": None}, {"epochs": 5})
-    line = found.command("runs")
+    job = runner.job("digits", {"epochs": 3, "data.directory": None}, {"epochs": 5})
+    line = job.command("runs")
     assert line[1:4] == ["train.py", "--config=configs/digits.py", "--config.epochs=5"]
     assert not any("data.directory" in part for part in line)
-    config = found.config("runs")
+    config = job.config("runs")
     assert (config.epochs, config.directory) == (5, "runs")
     assert json.dumps(config.to_dict())
     assert os.path.exists(ROOT / "train.py")
+
+
+def python(monkeypatch, program):
+    """Jobs become this program, with the run's directory as its argument."""
+
+    def command(job, directory):
+        return [sys.executable, "-S", "-c", program, run_directory.path_of(job.config(directory))]
+
+    monkeypatch.setattr(runner.Job, "command", command)
+
+
+FINISHES = """
+import json, os, sys
+os.makedirs(sys.argv[1])
+facts = {"accuracy_last": 60.0, "accuracy_best": 61.0, "epochs": 20, "seconds": 1.0}
+with open(sys.argv[1] + "/summary.json", "w") as file:
+    json.dump(facts, file)
+"""
+
+
+def test_runs_that_are_complete_are_not_repeated(tmp_path, monkeypatch, capsys):
+    python(monkeypatch, FINISHES)
+    command = ["table1", f"--directory={tmp_path}", "--seeds=2", "--tuning-seeds=0", "--jobs=2"]
+    assert cli.main([*command, "--rows=LIF$,PLIF$"]) == 0
+    assert "0 of 4 runs are there, 4 to go" in capsys.readouterr().out
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("summary.json")}
+    assert len(stamps) == 4
+    assert not list(tmp_path.glob("*.log"))
+    assert cli.main([*command, "--rows=LIF$,PLIF$"]) == 0
+    assert "to go" not in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("summary.json")} == stamps
+    row = rows_of(tmp_path / "table1-smoke.csv")[0]
+    assert (row["accuracy, %"], row["best epoch, %"]) == ("60.00 ± 0.00", "61.00 ± 0.00")
+    assert (row["epochs"], row["T"], row["device"]) == ("20", "4", "unknown")
+
+
+def test_a_run_that_fails_is_reported_with_its_last_line(tmp_path, monkeypatch, capsys):
+    python(monkeypatch, "import sys; print('x'); sys.exit('train.py: no images in none')")
+    command = ["table1", f"--directory={tmp_path}", "--seeds=1", "--tuning-seeds=0", "--rows=LIF$"]
+    assert cli.main(command) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("reproduce.py: no run ended: exit 1: train.py: no images in none (")
+    [log] = tmp_path.glob("*.log")
+    assert str(log) in error
+
+
+def test_fields_that_say_what_the_experiment_says_make_one_run(tmp_path):
+    runs = Asked(tmp_path)
+    both = [runner.job("digits", {"neuron.decay": 0.25}), runner.job("digits", {})]
+    assert runs.run(both) == {}
+    assert len(runs.asked) == 1
+    assert set(runs.failed) == set(both)
+
+
+def test_a_value_that_a_run_cannot_have_is_known_before_it_and_is_no_other_runs_matter(tmp_path):
+    good, bad = (runner.job("digits", {"neuron.decay": decay}) for decay in (0.5, 2.0))
+    runs = Asked(tmp_path)
+    assert runs.run([bad, good]) == {}
+    assert runs.asked == [good]
+    assert runs.refused == {bad}
+    assert runs.failed[bad] == "config.neuron.decay must be between 0 and 1, got 2.0"
+
+
+def test_stopping_saves_what_runs_and_the_same_command_goes_on(tmp_path):
+    """By real processes, the only ones here."""
+    command = [
+        sys.executable, "reproduce.py", "table1", f"--directory={tmp_path}", *DIGITS,
+        "--epochs=3000", "--rows=LIF$",
+    ]  # fmt: skip
+
+    def epochs():
+        text = "".join(path.read_text() for path in tmp_path.rglob("metrics.jsonl"))
+        complete = [json.loads(line) for line in text.splitlines(True) if line.endswith("\n")]
+        return [record["epoch"] for record in complete if record["split"] == "test"]
+
+    last = 0
+    for _ in range(2):
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            deadline = time.monotonic() + 120
+            while max(epochs(), default=0) <= last and time.monotonic() < deadline:
+                time.sleep(0.1)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 75
+        assert epochs() == list(range(1, len(epochs()) + 1))
+        assert len(epochs()) > last
+        last = len(epochs())
+    [directory] = (path.parent for path in tmp_path.rglob("metrics.jsonl"))
+    assert any((directory / "checkpoints").iterdir())
+    assert not (directory / "summary.json").exists()
+    assert not pathlib.Path(f"{directory}.log").read_text().count("Traceback")
+
+
+def test_jobs_share_cores_and_cards(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(runner, "graphics_cards", lambda: 2)
+    assert runner.devices_of(0, 1) == {}
+    cards = [runner.devices_of(slot, 3)["CUDA_VISIBLE_DEVICES"] for slot in range(3)]
+    assert cards == ["0", "1", "0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")  # the others are somebody else's
+    assert [runner.devices_of(slot, 2)["CUDA_VISIBLE_DEVICES"] for slot in (0, 1)] == ["2", "5"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # none is to be used
+    assert runner.devices_of(0, 2) == {}
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(runner, "graphics_cards", lambda: 0)
+    assert runner.devices_of(1, 2) == {}
+
+
+def test_a_paired_difference_is_that_of_scipy_and_says_what_is_clear():
+    from scipy import stats
+
+    ours, theirs = [90.0, 91.5, 92.0, 93.0], [89.0, 90.0, 92.5, 91.0]
+    difference = statistics.paired(ours, theirs)
+    assert difference.mean == pytest.approx(1.0)
+    assert difference.p == pytest.approx(stats.ttest_rel(ours, theirs).pvalue)
+    assert difference.error == pytest.approx(np.std([1, 1.5, -0.5, 2], ddof=1) / 2)
+    assert difference.clear
+    assert str(difference).startswith("+1.00 ± 0.54, p 0.16 (larger than its error)")
+    assert not statistics.paired([1.0, 2.0], [2.0, 1.0]).clear
+    alone = statistics.paired([1.0], [2.0])
+    assert math.isnan(alone.error)
+    assert str(alone) == "-1.00"
+    with pytest.raises(ValueError, match="2 and 1 seeds cannot be paired"):
+        statistics.paired([1.0, 2.0], [1.0])

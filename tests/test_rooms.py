@@ -12,7 +12,6 @@ BELOW = {
     "checks": {"errors"},
     "launch": set(),
     "recompute": set(),
-    "paper": set(),
     "configs": set(),
     "neurons": {"checks", "errors", "recompute"},
     "layers": {"neurons", "recompute"},
@@ -21,12 +20,11 @@ BELOW = {
     "training": {"checks", "configs", "data", "errors", "launch", "layers", "models", "neurons"},
     "cli": {"analysis", "configs", "errors", "export", "launch", "training"},
     "export": {"data", "errors", "launch", "layers", "models", "neurons", "training"},
-    "analysis": {"data", "errors", "launch", "layers", "models", "neurons", "paper", "training"},
+    "analysis": {"data", "errors", "launch", "layers", "models", "neurons", "training"},
 }
 # neurons is pure JAX; optional packages are imported inside the functions that use them.
 ALLOWED_AT_TOP = {
     "configs": {"ml_collections"},
-    "paper": set(),
     "recompute": {"jax"},
     "neurons": {"jax", "numpy"},
     "layers": {"jax", "numpy", "flax"},

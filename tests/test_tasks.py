@@ -112,7 +112,7 @@ def test_a_task_is_trained_and_read_back(name, tmp_path):
     from lnm_jax.training import loop
     from lnm_jax.training.run import load, summarise
 
-    config = importlib.import_module(f"configs.{name}").get_config()
+    config = importlib.import_module(f"lnm_jax.configs.{name}").get_config()
     sizes = {"interval": 300, "identify": 100}
     config.update_from_flattened_dict(
         {"epochs": 2, "directory": str(tmp_path), "name": "run", "progress": False}

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lnm_jax import paper
 from lnm_jax.analysis import degrees, drawing, energy, page
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def energy_of(run: Run, recorded: Recording) -> page.Section:
-    """Energy by layer, against LIF, beside Table 3."""
+    """Energy by layer, against LIF."""
     rows, drawn = energy.picture(run, recorded)
     costs, kind = energy.Costs(), run.experiment.config.neuron.kind
     found = energy.compare(run, recorded)
@@ -24,7 +23,7 @@ def energy_of(run: Run, recorded: Recording) -> page.Section:
         "operations, no MAC for u = 0": "skipping_zeros",
         "operations and memory traffic": "with_memory",
     }
-    # Large networks in the unit of Table 3.
+    # Large networks in the paper's unit.
     factor, unit = (1, "mJ") if found.lif.operations >= 0.1 else (1e3, "µJ")
     ours = [
         {
@@ -34,11 +33,6 @@ def energy_of(run: Run, recorded: Recording) -> page.Section:
             "overhead, %": getattr(found.overhead, field),
         }
         for label, field in lines.items()
-    ]
-    keys = ("data set", "network", "T", "LIF, mJ", "LNM (3 MACs), mJ", "overhead, %")
-    published = [
-        dict(zip(keys, (*row[:3], *(str(x).split()[0] for x in row[3:])), strict=True))
-        for row in paper.TABLE_3
     ]
     layers = [
         row._asdict()
@@ -52,9 +46,7 @@ def energy_of(run: Run, recorded: Recording) -> page.Section:
         f"model: {costs.word} pJ a 32-bit word; {costs.words_per_mac} words a MAC of the first "
         f"layer, {costs.words_per_ac} an accumulate, {costs.words_per_update} a neuron's update."
     )
-    after = page.table(ours, "This network, with its own neurons and with LIF at equal rates") + (
-        page.table(published, "Published (Table 3), LNM of degree 3")
-    )
+    after = page.table(ours, "This network, with its own neurons and with LIF at equal rates")
     after += page.paragraph(
         "The line without MACs at u = 0 is a lower bound: f(0) = 0, so hardware that updates only "
         "active neurons need not evaluate f there. T passes of the first layer are counted, as "
@@ -62,7 +54,7 @@ def energy_of(run: Run, recorded: Recording) -> page.Section:
     )
     return page.Section(
         "Energy", "", {"energy": drawing.png(drawn)}, {"energy": caption},
-        {"energy": layers, "energy_sums": ours, "energy_published": published}, after,
+        {"energy": layers, "energy_sums": ours}, after,
     )  # fmt: skip
 
 

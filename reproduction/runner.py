@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import pathlib
+import queue
 import subprocess
 import sys
 import threading
@@ -37,7 +38,7 @@ class Job(NamedTuple):
 
         Raises: ConfigError for fields or values that it does not take.
         """
-        config = importlib.import_module(f"configs.{self.experiment}").get_config()
+        config = importlib.import_module(f"lnm_jax.configs.{self.experiment}").get_config()
         known = configuration.flatten(config)
         if unknown := [field for field, _ in self.fields if field not in known]:
             raise ConfigError(f"config.{unknown[0]}: no such field")
@@ -81,7 +82,7 @@ class Result(NamedTuple):
     device: str
 
 
-class Campaign:
+class Runner:
     """Runs jobs, several at once where that is asked for.
 
     Attributes:
@@ -93,9 +94,10 @@ class Campaign:
     def __init__(self, directory: str, *, jobs: int = 1, say=print):
         """Args: directory of all runs; jobs at once; say, called with a line of progress."""
         self.directory, self.failed, self.refused, self.finished = directory, {}, set(), False
-        self._jobs, self._say, self._stop = jobs, say, threading.Event()
-        self._slots, self._children = list(range(jobs)), set()
-        self._lock = threading.Lock()
+        self._jobs, self._say, self._stop, self._children = jobs, say, threading.Event(), set()
+        self._slots = queue.SimpleQueue()
+        for slot in range(jobs):
+            self._slots.put(slot)
 
     def run(self, wanted: Iterable[Job]) -> dict[Job, Result]:
         """Results of all jobs that could be finished; see `failed` for the others.
@@ -103,13 +105,18 @@ class Campaign:
         Raises: Interrupted after a signal, when running jobs have saved; ConfigError for a field
           that does not exist.
         """
-        wanted = list(dict.fromkeys(wanted))
-        wanted = [job for job in wanted if self._allowed(job)]
+        configs = {job: job.config(self.directory) for job in wanted}
+        paths = {
+            job: run_directory.path_of(config)
+            for job, config in configs.items()
+            if self._allowed(job, config)
+        }
         # Fields may be given that are the experiment's own: equal runs are one directory.
-        same = {job: run_directory.path_of(job.config(self.directory)) for job in wanted}
-        first = {same[job]: job for job in reversed(wanted)}
-        results = {job: found for job in first.values() if (found := self.result(job))}
-        remarks = {run_directory.remark_on_data(job.config(self.directory)) for job in results}
+        first = {}
+        for job, path in paths.items():
+            first.setdefault(path, job)
+        results = {job: result for job in first.values() if (result := self.result(job))}
+        remarks = {run_directory.remark_on_data(configs[job]) for job in results}
         for remark in sorted(filter(None, remarks)):
             self._say(f"runs that are there: {remark}")
         missing = [job for job in first.values() if job not in results]
@@ -119,11 +126,11 @@ class Campaign:
             futures = {job: pool.submit(self._one, job) for job in missing}
             try:
                 for number, (job, future) in enumerate(futures.items(), 1):
-                    if found := future.result():
-                        results[job] = found
+                    if result := future.result():
+                        results[job] = result
                         self._say(
-                            f"[{number}/{len(missing)}] {found.accuracy:.2f} %  "
-                            f"{found.seconds:.0f} s  {found.directory}"
+                            f"[{number}/{len(missing)}] {result.accuracy:.2f} %  "
+                            f"{result.seconds:.0f} s  {result.directory}"
                         )
                     else:
                         self._say(f"[{number}/{len(missing)}] failed: {self.failed[job]}")
@@ -133,13 +140,13 @@ class Campaign:
                     raise Interrupted("stopped; the same command goes on") from None
                 raise
         self.finished |= bool(results)
-        ran = {job: first[same[job]] for job in wanted}
-        self.failed |= {job: self.failed[ran[job]] for job in wanted if ran[job] in self.failed}
-        return {job: results[ran[job]] for job in wanted if ran[job] in results}
+        for job, path in paths.items():  # equal runs share what became of the first
+            if first[path] in self.failed:
+                self.failed[job] = self.failed[first[path]]
+        return {job: results[first[path]] for job, path in paths.items() if first[path] in results}
 
-    def _allowed(self, job):
+    def _allowed(self, job, config):
         """Whether a run can have the configuration; it would end with the same line later."""
-        config = job.config(self.directory)
         try:
             configuration.validate_fields(config)
         except ConfigError as error:
@@ -172,8 +179,7 @@ class Campaign:
         """Trains one job; None if it failed."""
         if self._stop.is_set():
             return None
-        with self._lock:
-            slot = self._slots.pop(0)
+        slot = self._slots.get()
         log = run_directory.path_of(job.config(self.directory)) + ".log"
         os.makedirs(self.directory, exist_ok=True)
         try:
@@ -191,15 +197,14 @@ class Campaign:
                 status = child.wait()
                 self._children.discard(child)
         finally:
-            with self._lock:
-                self._slots.append(slot)
-        found = self.result(job) if status == 0 else None
-        if found:
+            self._slots.put(slot)
+        result = self.result(job) if status == 0 else None
+        if result:
             os.remove(log)
         else:
             lines = pathlib.Path(log).read_text(errors="replace").strip().splitlines()
             self.failed[job] = f"exit {status}: {lines[-1] if lines else 'no output'} ({log})"
-        return found
+        return result
 
     def _end(self):
         """Asks running jobs to save and stop."""

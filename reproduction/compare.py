@@ -1,0 +1,165 @@
+"""Every compared method under one recipe and one network (`reproduce.py compare`)."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+
+import jax
+
+from lnm_jax import neurons
+from lnm_jax.training import losses
+from reproduction import comparison, costs, published, settings
+from reproduction.comparison import Options, Outcome
+from reproduction.methods import METHODS, Method
+from reproduction.settings import Setting
+
+SIDE = {"model.side_heads": (1, 3), "model.side_features": 16}
+RATIOS = ("step time / LIF", "evaluation / LIF", "memory / LIF")
+NEURON_RATES = {"optimizer.neuron_learning_rate": (0.003, 0.1)}
+
+
+def where(options: Options) -> list[Setting]:
+    """Recordings and images under one recipe; at the small scale also the task of long intervals.
+
+    There neurons start with a leak that can do the task (LIF's own 0.25 forgets within
+    timesteps), and each method has its learning rates, since none suit all.
+    """
+    scale, directory = options.scale, options.directory
+    if scale == "smoke":
+        return [settings.DIGITS.at({"model.blocks": (2, 2)})._replace(rates=())]
+    images = settings.images(scale, directory)[0]
+    events = [each for each in settings.events(scale, directory) if not each.residual][-1]
+    one_recipe = [setting._replace(rates=()) for setting in (events, images)]
+    if scale == "paper":
+        return one_recipe
+    kept = settings.INTERVAL.at({"neuron.decay": 0.9})
+    return [*one_recipe, kept._replace(note="decay 0.9, learned ones at first")]
+
+
+def wanted(options: Options) -> list[tuple[Setting, list[Method]]]:
+    """The methods that suit each setting."""
+    return [
+        (setting, [fitted(each, setting, options.scale) for each in METHODS if fits(each, setting)])
+        for setting in where(options)
+    ]
+
+
+def fits(method: Method, setting: Setting) -> bool:
+    """Whether the method is defined for the network: some losses need a ResNet's blocks."""
+    return setting.residual or not _sown(method, setting)
+
+
+def _sown(method, setting):
+    """What the method's loss asks a ResNet's blocks for."""
+    config = comparison.job_of(setting, method, {}, 0, {}).config("")
+    return losses.build(config).collections
+
+
+def fitted(method: Method, setting: Setting, scale: str) -> Method:
+    """The method with what depends on data and network."""
+    if setting.experiment == "interval":
+        kind = method.fields["neuron.kind"]
+        order = {"neuron.order": 30} if "order" in neurons.fields(kind) else {}  # all timesteps
+        tries = NEURON_RATES if _neuron_learns(method) else {}
+        return method._replace(fields=method.fields | order, tries=method.tries | tries)
+    if "side_logits" not in _sown(method, setting):
+        return method
+    deep = setting.experiment.endswith("resnet19")
+    side = SIDE | ({"model.side_heads": (3, 6)} if deep else {})
+    if scale == "paper":
+        side["model.side_features"] = 256  # the authors'
+    return method._replace(fields=method.fields | side)
+
+
+def _neuron_learns(method):
+    """Whether its neuron has parameters."""
+    own = {
+        name.removeprefix("neuron."): value
+        for name, value in method.fields.items()
+        if name.startswith("neuron.")
+    }
+    neuron = neurons.build(**own, timesteps=2)
+    # Traced alone: an array would start the card that the runs need.
+    return bool(jax.tree.leaves(jax.eval_shape(lambda: neuron.init(jax.random.key(0)))))
+
+
+def rows(outcomes: Sequence[Outcome], options: Options) -> list[dict]:
+    """The table's rows: accuracy, and what each method costs beside LIF."""
+    table = comparison.rows(outcomes, options.scale, quoted)
+    ratios = _ratios(outcomes, options) if outcomes[0].results else {}
+    for row in table:
+        row |= dict(zip(RATIOS, ratios.get(row["method"], [""] * 3), strict=True))
+    return table
+
+
+def _ratios(outcomes, options):
+    """Each method's step, evaluation and memory over the first one's, by name.
+
+    It runs in turn with the first one alone, and is forgotten: programs take a GiB each on CPUs.
+    """
+    ratios, base = {}, None
+    for outcome in outcomes:
+        if not outcome.results:
+            continue
+        job = comparison.job_of(outcome.setting, outcome.method, outcome.chosen, 0, options.fields)
+        own = costs.programs_of(job, base and base.dataset)
+        if base is None:
+            base, ratios[outcome.method.name] = own, ["1.00"] * 3
+            continue
+        ours, theirs = costs.measure_steps({"ours": own, "theirs": base}, rounds=5).values()
+        ratios[outcome.method.name] = [
+            f"{ours.training.median / theirs.training.median:.2f}",
+            f"{ours.evaluation.median / theirs.evaluation.median:.2f}",
+            f"{ours.mebibytes / theirs.mebibytes:.2f}",
+        ]
+        del own
+        jax.clear_caches()
+        gc.collect()
+    return ratios
+
+
+def _published(outcome: Outcome) -> list[published.Accuracy]:
+    """Rows of Tables 1 and 2 of the method on the data set that the setting stands for."""
+    if outcome.setting.paper_row is None:
+        return []
+    asked = (outcome.setting.paper_row[0], outcome.method.paper_name)
+    every = published.TABLE_1 + published.TABLE_2
+    return [row for row in every if (row.dataset, row.method) == asked]
+
+
+def quoted(outcome: Outcome) -> str:
+    """All that the paper prints of the method on that data set, with network and T."""
+    return "; ".join(
+        f"{row.percent} (T = {row.timesteps}, {row.network}{', *' if row.footnote else ''})"
+        for row in _published(outcome)
+    )
+
+
+def remarks(compared: Sequence[Sequence[Outcome]]) -> tuple[str, ...]:
+    """Footnotes of the published numbers, and what is quoted only."""
+    notes = [
+        f"\\* {row.method}, {row.dataset}: {row.footnote}"
+        for outcomes in compared
+        for outcome in outcomes
+        for row in _published(outcome)
+        if row.footnote
+    ]
+    im_lif = "; ".join(
+        f"{row.dataset} {row.percent} (T = {row.timesteps}, {row.network})"
+        for row in published.TABLE_1 + published.TABLE_2
+        if row.method == "IM-LIF"
+    )
+    left_out = [
+        f"{setting.data}, {setting.network}: without {', '.join(names)}, which need a ResNet's "
+        "blocks."
+        for setting in (outcomes[0].setting for outcomes in compared)
+        if (names := [method.name for method in METHODS if not fits(method, setting)])
+    ]
+    return (
+        "All methods have the recipe of the experiment; nothing was tuned for any of them but what "
+        'the column "chosen" has. Published numbers are of other recipes.',
+        *left_out,
+        f"IM-LIF has no public definition and is quoted only: {im_lif}.",
+        *dict.fromkeys(notes),
+    )
