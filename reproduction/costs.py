@@ -10,7 +10,7 @@ import jax
 
 from benchmarks import timing
 from lnm_jax import data, paper
-from lnm_jax.analysis import dynamics, energy, names, recording
+from lnm_jax.analysis import dynamics, energy, naming, recording
 from lnm_jax.training import configuration, experiment, finished, parallel
 from reproduction import statistics
 
@@ -84,7 +84,7 @@ def learned(outcomes: Sequence[Outcome], scale: str) -> tuple[list[dict], Figure
     run = finished.load(next(iter(outcome.results.values())).directory)
     seen = recording.record(run, examples=EXAMPLES)
     _, drawn = dynamics.picture(run, seen)
-    found = names.name_layers(run, seen)
+    found = naming.name_layers(run, seen)
     rows = []
     for number, (path, named) in enumerate(found.items(), 1):
         near, published = named[0].nearest, paper.resembles(number)

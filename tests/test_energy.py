@@ -22,10 +22,12 @@ NEURON = {"kind": "lnm", "family": "polynomial", "degree": 3, "hidden": 4}
 
 def made(monkeypatch, **neuron):
     """A run and a recording of T = 4 whose layer spikes at 0.25 and is at 0 in half its updates."""
-    monkeypatch.setattr(energy.runs, "layer_counts", lambda this: COUNTS)
+    monkeypatch.setattr(energy.models, "counts", lambda model, shape: COUNTS)
     run = SimpleNamespace(
         experiment=SimpleNamespace(
-            config=SimpleNamespace(neuron=SimpleNamespace(**(NEURON | neuron)))
+            config=SimpleNamespace(neuron=SimpleNamespace(**(NEURON | neuron))),
+            model=None,
+            input_shape=None,
         )
     )
     layer = Layer(

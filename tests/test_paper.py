@@ -282,9 +282,9 @@ def test_layers_of_figure_2_resemble_what_5_3_says_and_each_is_named_once():
 
 
 def test_names_of_figure_2_are_families_of_the_analysis():
-    from lnm_jax.analysis import names
+    from lnm_jax.analysis import naming
 
-    assert {found.family for found in paper.FIGURE_2} == set(names.FAMILIES) - {"EIF"}
+    assert {found.family for found in paper.FIGURE_2} == set(naming.FAMILIES) - {"EIF"}
 
 
 def test_docstrings_of_configurations_quote_the_published_accuracies():

@@ -1,37 +1,22 @@
-"""Reports on finished runs: what is recorded, and the page."""
+"""The report of a run: what is recorded of it, and the page."""
 
 import csv
-import json
 import os
 import re
 import shutil
 
+import exporting
 import jax
 import numpy as np
 import pytest
-from conftest import TINY
 
 from lnm_jax import data, neurons
 from lnm_jax.analysis import __main__ as command
-from lnm_jax.analysis import (
-    curves,
-    degrees,
-    dynamics,
-    firing,
-    names,
-    page,
-    recording,
-    report,
-    runs,
-    side_by_side,
-)
-from lnm_jax.configs import digits
-from lnm_jax.errors import ConfigError
-from lnm_jax.training import experiment, finished, loop, run_directory
-from lnm_jax.training.checkpoint import Checkpoints
+from lnm_jax.analysis import curves, degrees, dynamics, firing, naming, page, recording, report
+from lnm_jax.training import experiment, finished
 
 EXAMPLES = 100
-pytestmark = pytest.mark.xdist_group("report")  # one process: they share runs
+pytestmark = pytest.mark.xdist_group("report")  # one process: they share a recording
 
 
 def files(directory):
@@ -40,46 +25,9 @@ def files(directory):
     return {path: (os.stat(path).st_mtime_ns, os.stat(path).st_size) for path in found}
 
 
-def configured(directory, name, **fields):
-    config = digits.get_config()
-    config.directory, config.name = str(directory), name
-    config.update_from_flattened_dict(TINY | {"data.eval_batch_size": 60} | fields)
-    return config
-
-
-def untrained(config):
-    """A run of one epoch whose steps did nothing: what a trained one leaves, without the time."""
-    this = experiment.build(config)
-    layers = this.spiking_layers()
-    record = {"step": 3, "split": "test", "epoch": 1, "accuracy": 10.0, "loss": 2.3}
-    record["rates"] = dict.fromkeys(layers, 0.1)
-    directory = run_directory.path_of(config)
-    return loop.Run(this, directory, this.init().replace(step=3), [record], 0.0, None)
-
-
-def save(run, accuracy=10.0):
-    """Writes an untrained run's directory."""
-    directory = run_directory.create(run.experiment.config)
-    with Checkpoints(os.path.join(directory, "checkpoints"), keep=1) as checkpoints:
-        checkpoints.save(run.state.replace(step=np.int32(3)), accuracy=accuracy)
-    records = [record | {"accuracy": accuracy} for record in run.records]
-    run_directory.write(directory, "metrics.jsonl", "".join(json.dumps(r) + "\n" for r in records))
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Runs: lnm, trained; one, two (two seeds of an LNM) and lif, untrained."""
-    folder = tmp_path_factory.mktemp("runs")
-    loop.train(configured(folder, "lnm"))
-    save(untrained(configured(folder, "one", seed=1)), accuracy=10.0)
-    save(untrained(configured(folder, "two", seed=2)), accuracy=13.0)
-    save(untrained(configured(folder, "lif", **{"neuron.kind": "lif"})))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run(folder):
-    return finished.load(str(folder / "lnm"))
+def run(trained_run):
+    return trained_run
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +35,10 @@ def recorded(run):
     return recording.record(run, examples=EXAMPLES)
 
 
-def test_loading_gives_the_finished_run_and_leaves_it_as_it_is(folder):
-    before = files(folder / "lnm")
-    run = finished.load(str(folder / "lnm"))
-    assert files(folder / "lnm") == before
+def test_loading_gives_the_finished_run_and_leaves_it_as_it_is(run):
+    before = files(run.directory)
+    run = finished.load(run.directory)
+    assert files(run.directory) == before
     assert int(run.state.step) == run.experiment.steps_until(2)
     found = experiment.evaluate(run.experiment, run.state.variables)
     assert found["accuracy"] == run.records[-1]["accuracy"]
@@ -182,7 +130,7 @@ def test_a_layer_that_visits_nothing_is_said_to_in_one_line(run, recorded):
         for path, layer in recorded.layers.items()
     }
     quiet = recorded._replace(layers=dead)
-    found, _ = names.picture(run, quiet)
+    found, _ = naming.picture(run, quiet)
     assert {name.reason for (name,) in found.values()} == {"no potential but 0 was visited"}
     facts, _ = dynamics.picture(run, quiet)
     assert set(facts.extrapolated.values()) == {None}
@@ -196,68 +144,62 @@ def test_traces_cross_the_threshold_where_they_spike(run, recorded):
         np.testing.assert_array_equal(trace.spikes > 0, trace.potentials >= 0.5)
 
 
-def test_seeds_make_one_group_with_mean_and_sample_deviation(folder):
-    loaded = runs.load_all([str(folder / name) for name in ("two", "lif", "one")])
-    assert loaded[0].experiment.dataset is loaded[2].experiment.dataset
-    groups, _ = curves.picture(loaded)
-    assert [group.label for group in groups] == ["kind lnm", "kind lif"]
-    assert [run.experiment.config.seed for run in groups[0].runs] == [1, 2]
-    mean, deviation = curves.mean_and_deviation(groups[0].accuracy)
-    assert mean.tolist() == [11.5]  # of 10 and 13
-    assert deviation[0] == pytest.approx(4.5**0.5)
-    assert np.isnan(curves.mean_and_deviation(groups[1].accuracy)[1]).all()
-
-
-def test_a_mean_and_its_deviation_have_the_same_decimals():
-    cases = {(51.94, 60.0): "55.97 ± 5.70", (0.3488, 0.3489): "0.3488 ± 0.0001", (56.4,): "56.40"}
-    cases |= {(100.0, 100.0): "100.0 ± 0.0", (0.0,): "0.000", (float("nan"),): "n/a"}
-    for values, text in cases.items():
-        assert side_by_side.as_text(values) == text
+def test_curves_are_those_of_the_records(run):
+    facts, drawn = curves.picture(run)
+    tests = [record for record in run.records if record["split"] == "test"]
+    assert facts.epochs.tolist() == [1, 2]
+    assert facts.accuracy.tolist() == [record["accuracy"] for record in tests]
+    # Steps of 480 of 1437 images.
+    trains = [record["step"] for record in run.records if record["split"] == "train"]
+    np.testing.assert_allclose(facts.train_epochs, np.array(trains) * 480 / 1437)
+    assert len(drawn.axes) == 2
 
 
 def test_columns_of_numbers_stand_right_and_empty_ones_are_left_out():
     rows = [{"mJ": "0.547", "none": "", "some": 1.0, "path": "stem"}]
-    rows.append({"mJ": "13.725", "none": "", "some": "", "path": "1x"})
-    html = page.table(page.without_empty(rows))
-    assert "<tr><th>mJ</th><th>some</th><th class=text>path</th></tr>" in html
+    rows.append({"mJ": "13.725", "none": None, "some": "", "path": "1x"})
+    made = page.Page("title")
+    made.table(rows, file="rows")
+    assert "<tr><th>mJ</th><th>some</th><th class=text>path</th></tr>" in made.html()
+    assert made.files["rows.csv"] == b"mJ,none,some,path\n0.547,,1.0,stem\n13.725,,,1x\n"
     assert [page.number(x) for x in (27593.4, 9999.0, 0.25, 3)] == ["27593", "9999", "0.25", "3"]
 
 
 @pytest.fixture(scope="module")
-def output(folder, tmp_path_factory):
-    """The command's report of the LNM and the LIF run, and what it left of the runs."""
-    output, before = tmp_path_factory.mktemp("report") / "here", files(folder)
-    arguments = [str(folder / "lnm"), str(folder / "lif"), "--output", str(output)]
-    assert command.main(["report", *arguments, "--examples", str(EXAMPLES)]) == 0
-    assert files(folder) == before
+def output(run, tmp_path_factory):
+    """The command's report; nothing of the run is changed."""
+    output, before = tmp_path_factory.mktemp("report") / "here", files(run.directory)
+    arguments = [run.directory, "--output", str(output), "--examples", str(EXAMPLES)]
+    assert command.main(["report", *arguments]) == 0
+    assert files(run.directory) == before
     return output
 
 
-def test_the_page_is_self_contained(output):
+def test_the_page_is_self_contained_and_has_every_section(output):
     page = (output / "report.html").read_text()
     assert not re.search(r"https?://|<script|<link|@import|url\(", page)
     sources = re.findall(r'src="([^"]{0,40})', page)
     pictures = [name for name in os.listdir(output) if name.endswith(".png")]
-    assert len(sources) == len(pictures) == 16  # 7 of LNM, 6 of LIF, curves, 2 side by side
+    assert len(sources) == len(pictures) == 8
     assert all(source.startswith("data:image/png;base64,iVBOR") for source in sources)
-    assert "Neurons of kind lif have no degree to reduce." in page
-    assert "13.725" in page  # Table 3 stands beside ours
+    sections = ["Training", "Learned dynamics", "Names", "Firing", "Activity", "Health", "Energy"]
+    assert re.findall("<h2>(.*?)</h2>", page) == [*sections, "Lower degrees"]
 
 
 def test_csvs_hold_what_the_page_says(output, run):
     page = (output / "report.html").read_text()
-    rows = list(csv.DictReader((output / "lnm-names.csv").read_text().splitlines()))
-    assert [row["path"] for row in rows] == run.experiment.spiking_layers()
-    for row in rows:
+
+    def rows(name):
+        return list(csv.DictReader((output / name).read_text().splitlines()))
+
+    assert [row["path"] for row in rows("names.csv")] == run.experiment.spiking_layers()
+    for row in rows("names.csv"):
         assert row["parameters"] in page
-    rows = list(csv.DictReader((output / "lnm-degrees.csv").read_text().splitlines()))
-    assert [row["degree"] for row in rows] == ["3", "2", "1"]
-    rows = csv.DictReader((output / "lnm-activity_over_training.csv").read_text().splitlines())
-    found = [float(row["dead, %"]) for row in rows if row["path"] == "stem_spike"]
+    assert [row["degree"] for row in rows("degrees.csv")] == ["3", "2", "1"]
+    over_training = rows("activity_over_training.csv")
+    found = [float(row["dead, %"]) for row in over_training if row["path"] == "stem_spike"]
     records = [record for record in run.records if record["split"] == "test"]
     assert found == [100 * record["dead"]["stem_spike"] for record in records]
-    rates_alone = (output / "lif-activity_over_training.csv").read_text().splitlines()[0]
-    assert rates_alone == "path,epoch,spike rate"  # this run's metrics.jsonl has no shares
     assert not [name for name in os.listdir(output) if name.endswith(".tmp")]
 
 
@@ -265,23 +207,26 @@ def test_csvs_hold_what_the_page_says(output, run):
     "fields",
     [
         {"neuron.kind": "lnm_two_variable"},
-        {"spiking.sharing": "channel", "timesteps": 1, "model.remat": "block"},
+        {"spiking.sharing": "channel", "timesteps": 1, "model.remat": "block", "model.stem": 2,
+         "model.widths": (2,)},
         {"neuron.kind": "plif", "model.name": "vggsnn", "model.widths": ((4,),), "model.stem": None,
          "model.blocks": None},
     ],
     ids=lambda fields: next(iter(fields.values())),
 )  # fmt: skip
-def test_every_kind_of_network_is_reported(tmp_path, fields):
-    config = configured(tmp_path, "run", epochs=1, **fields)
-    if config.model.name == "vggsnn":
-        config.data.name, config.data.image_size = "digits", None
-    report_of = report.make([untrained(config)], examples=40)
-    assert "<h2>Lower degrees</h2>" in report_of.html
+def test_every_kind_of_network_is_reported(config, fields):
+    config.update_from_flattened_dict(fields)
+    made = report.make(exporting.run_of(config), examples=40)
+    html = made.html()
+    assert "<h2>Lower degrees</h2>" in html
+    assert "No evaluation is recorded in metrics.jsonl yet." in html
     if fields.get("timesteps") == 1:
-        assert "T = 1: f is only ever evaluated at the starting potential" in report_of.html
-        assert b"no potential but 0 was visited" in report_of.files["names.csv"]
+        assert "T = 1: f is only ever evaluated at the starting potential" in html
+        assert b"no potential but 0 was visited" in made.files["names.csv"]
     if config.neuron.kind == "lnm_two_variable":
-        assert "These neurons have two variables" in report_of.html
+        assert "These neurons have two variables" in html
+    if config.neuron.kind == "plif":
+        assert "Neurons of kind plif have no degree to reduce." in html
 
 
 def refused(capsys, *arguments):
@@ -293,10 +238,10 @@ def refused(capsys, *arguments):
     return captured.err
 
 
-def test_what_is_no_finished_run_is_said_in_one_line(folder, tmp_path, capsys):
+def test_what_is_no_finished_run_is_said_in_one_line(run, tmp_path, capsys):
     assert "no run here (config.json is missing)" in refused(capsys, "report", str(tmp_path))
     copy = tmp_path / "copy"
-    shutil.copytree(folder / "lnm", copy)
+    shutil.copytree(run.directory, copy)
     shutil.rmtree(copy / "checkpoints")
     assert "no checkpoint here" in refused(capsys, "report", str(copy))
     (copy / "config.json").write_text('{"seed": "one"}')
@@ -305,18 +250,12 @@ def test_what_is_no_finished_run_is_said_in_one_line(folder, tmp_path, capsys):
     assert "not a configuration" in refused(capsys, "report", str(copy))
 
 
-def test_bad_arguments_are_said_in_one_line(folder, tmp_path, capsys):
-    lnm = str(folder / "lnm")
-    assert "the same run was given twice" in refused(capsys, "report", lnm, lnm)
-    assert "--examples must be 0" in refused(capsys, "report", lnm, "--examples", "-1")
-    assert "--help" in refused(capsys, "report", lnm, "--exmples", "3")
+def test_bad_arguments_are_said_in_one_line(run, tmp_path, capsys):
+    line = refused(capsys, "report", run.directory, "another")
+    assert "a report is of one run, got 2: make one of each; reproduce.py compares" in line
+    assert "--examples must be 0" in refused(capsys, "report", run.directory, "--examples", "-1")
+    assert "--loss must be 0 or more" in refused(capsys, "report", run.directory, "--loss", "-1")
+    assert "--help" in refused(capsys, "report", run.directory, "--exmples", "3")
     (tmp_path / "file").touch()
-    line = refused(capsys, "report", lnm, "--output", str(tmp_path / "file"))
+    line = refused(capsys, "report", run.directory, "--output", str(tmp_path / "file"))
     assert "exists and is not a directory" in line
-
-
-def test_different_architectures_are_refused_by_their_fields(folder, tmp_path):
-    fields = {"model.stem": 6, "epochs": 1, "data.batch_size": 20}  # a batch is no architecture
-    other = untrained(configured(tmp_path, "wider", **fields))
-    with pytest.raises(ConfigError, match=r"different architectures \(model.stem: 4, not 6\)"):
-        report.make([other, finished.load(str(folder / "lnm"))])

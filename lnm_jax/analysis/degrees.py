@@ -82,7 +82,6 @@ def reduce(
         raise ValueError(reason)
     top = run.experiment.config.neuron.degree
     params = jax.device_get(run.state.params)
-    accuracy_of = recording.accuracy_of(run, examples=examples)
     neuron = run.experiment.neuron
     trace = jax.jit(lambda params, currents: neurons.trace(neuron, params, currents))
     changes = jax.jit(lambda a, b, currents: neurons.spike_changes(neuron, a, neuron, b, currents))
@@ -97,7 +96,7 @@ def reduce(
         found.append(
             Degree(
                 degree=degree,
-                accuracy=accuracy_of(lower),
+                accuracy=recording.accuracy(run, lower, examples=examples),
                 changed={path: fits[degree][1] for path, fits in of_layers.items()},
                 error={path: fits[degree][2] for path, fits in of_layers.items()},
                 energy=energy.total(energy.rows(run, recorded, macs=degree)),

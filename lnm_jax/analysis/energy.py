@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lnm_jax.analysis import drawing, runs
+from lnm_jax import models
+from lnm_jax.analysis import drawing
 from lnm_jax.errors import ConfigError
 from lnm_jax.neurons.two_variable import exponents
 
@@ -143,7 +144,7 @@ def rows(run: Run, recording: Recording, *, macs: int | None = None) -> list[Row
     """
     macs = macs_per_update(run.experiment.config.neuron) if macs is None else macs
     timesteps, found = recording.timesteps, []
-    for number, layer in enumerate(runs.layer_counts(run.experiment)):
+    for number, layer in enumerate(models.counts(run.experiment.model, run.experiment.input_shape)):
         if layer.kind == "spiking":
             seen = recording.layers[layer.path]
             updates = timesteps * layer.neurons

@@ -6,20 +6,23 @@ device, and only a fixed number of neurons keeps its currents.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lnm_jax import data, neurons
-from lnm_jax.analysis import measuring, runs
+from lnm_jax import data, models, neurons
+from lnm_jax.data import augment
 from lnm_jax.errors import ConfigError
-from lnm_jax.training import shares
+from lnm_jax.layers import Recorded, Spiking
+from lnm_jax.layers.spiking import prepared
+from lnm_jax.training import experiment, losses, shares, steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from lnm_jax.training.experiment import Experiment
     from lnm_jax.training.loop import Run
 
 BINS = 1600
@@ -165,66 +168,44 @@ def record(run: Run, *, examples: int = 0) -> Recording:
     batches = -(-len(split.labels) // size)
     edges = _edges(this.config.neuron)
     variables = jax.device_get(run.state.variables)
-    channels = max(row.shape[-1] for row in runs.layer_counts(this) if row.kind == "spiking")
     sample = SAMPLE
     if this.config.spiking.sharing == "channel":
+        counts = models.counts(this.model, this.input_shape)
+        channels = max(row.shape[-1] for row in counts if row.kind == "spiking")
         sample = max(SAMPLE, SAMPLE_PER_CHANNEL * channels)
-    measure = jax.jit(measuring.measure(this, edges, -(-sample // batches)))
-    totals, currents = None, []
+    measure = jax.jit(functools.partial(_measure, this, edges, -(-sample // batches)))
+    sums, largest, drawn = None, None, []
     for number, batch in enumerate(data.eval_batches(split, size)):
         found = jax.device_get(measure(variables, batch, jax.random.key(number)))
-        currents.append({path: layer.pop("sample") for path, layer in found["layers"].items()})
-        totals = _wide(found) if totals is None else _add(totals, found)
-    count = int(totals["count"])
-    timesteps = next(iter(currents[0].values()))[0].shape[0]
+        drawn.append(found["drawn"])
+        new = jax.tree.map(_wide, found["sums"])
+        sums = new if sums is None else jax.tree.map(np.add, sums, new)
+        new = found["largest"]
+        largest = new if largest is None else jax.tree.map(np.maximum, largest, new)
+    timesteps = len(next(iter(drawn[0].values()))[0])
     layers = {}
     for path in this.spiking_layers():
-        total = totals["layers"][path]
-        drawn = [part[path] for part in currents]
+        total, (low, high) = sums["layers"][path], largest[path]
         layers[path] = Layer(
             path=path,
             params=neuron_params(variables["params"], path),
             edges=edges,
             visits=total["visits"],
             zeros=int(total["zeros"]),
-            low=float(total["low"]),
-            high=float(total["high"]),
+            low=-float(low),
+            high=float(high),
             spikes=total["spikes"],
-            updates=count * timesteps,
-            currents=np.concatenate([part[0] for part in drawn], 1),
-            channels=np.concatenate([part[1] for part in drawn]),
+            updates=int(sums["count"]) * timesteps,
+            currents=np.concatenate([part[path][0] for part in drawn], 1),
+            channels=np.concatenate([part[path][1] for part in drawn]),
         )
     inputs = {
         path: Input(float(entry["sum"] / entry["entries"]), float(entry["on"] / entry["entries"]))
-        for path, entry in totals["inputs"].items()
+        for path, entry in sums["inputs"].items()
     }
-    hits, possible = map(float, totals["score"])
-    return Recording(layers, inputs, count, timesteps, 100 * hits / max(possible, 1.0))
-
-
-def accuracy_of(run: Run, *, examples: int = 0) -> Callable[[Any], float]:
-    """A function of the model's parameters: accuracy on the examples of `record`, %.
-
-    It is compiled once for all parameters of the same shapes.
-    """
-    this = run.experiment
-    split = data.subset(this.dataset.test, examples)
-    size = min(this.config.data.eval_batch_size, len(split.labels))
-    variables = jax.device_get(run.state.variables)
-    (model, loss), prepare = measuring.scored(this), measuring.prepare(this)
-
-    @jax.jit
-    def score(params, batch):
-        outputs = model.apply({**variables, "params": params}, prepare(batch["image"]))
-        parts = loss.score(outputs, batch["label"])
-        return jnp.stack([(part * batch["mask"]).sum() for part in parts])
-
-    def accuracy(params):
-        found = [np.asarray(score(params, batch)) for batch in data.eval_batches(split, size)]
-        hits, possible = np.sum(found, 0, dtype=float)
-        return 100 * hits / max(possible, 1.0)
-
-    return accuracy
+    hits, possible = map(float, sums["score"])
+    accuracy = 100 * hits / max(possible, 1.0)
+    return Recording(layers, inputs, int(sums["count"]), timesteps, accuracy)
 
 
 def _edges(fields) -> np.ndarray:
@@ -233,17 +214,91 @@ def _edges(fields) -> np.ndarray:
     return np.linspace(-limit, limit, BINS + 1)
 
 
-def _wide(found):
-    return jax.tree.map(
-        lambda x: np.asarray(x, np.int64 if np.issubdtype(x.dtype, np.integer) else float), found
-    )
+def _wide(x):
+    """With bits for the sum of many batches."""
+    return np.asarray(x, np.int64 if np.issubdtype(x.dtype, np.integer) else float)
 
 
-def _add(total, found):
-    """Sums of both, but for the extremes."""
-    result = jax.tree.map(np.add, total, _wide(found))
-    for path, layer in result["layers"].items():
-        ours, theirs = total["layers"][path], found["layers"][path]
-        layer["low"] = np.minimum(ours["low"], theirs["low"])
-        layer["high"] = np.maximum(ours["high"], theirs["high"])
-    return result
+def _measure(this: Experiment, edges: np.ndarray, sample: int, variables, batch, key) -> dict:
+    """What a batch adds to a recording, of fixed size.
+
+    Returns: "sums" of its examples; "largest" of each layer, minus the lowest potential and the
+      highest; "drawn" of each layer, the currents (T, sample) and channels of random neurons.
+    """
+    loss = losses.build(this.config)
+    model = this.model.clone(readout=loss.readout)
+    if hasattr(model, "remat"):  # interception cannot look into its inner traces
+        model = model.clone(remat="none")
+    mask, layers, largest, drawn, inputs = batch["mask"], {}, {}, {}, {}
+
+    def intercept(call, args, kwargs, context):
+        module, path = context.module, "/".join(context.module.path)
+        if context.method_name != "__call__":
+            return call(*args, **kwargs)
+        if isinstance(module, Spiking):
+            _, params, currents = prepared(module, args[0])
+            u, spikes = _potentials(this.neuron, params, currents)
+            layers[path], largest[path] = _visited(u, spikes, mask, edges)
+            layer_key = jax.random.fold_in(key, len(drawn))
+            drawn[path] = _draw(currents, mask, layer_key, sample)
+            # A recorded layer goes on with the recording, whatever its own neurons would do.
+            return call(*args, **kwargs) if isinstance(module, Recorded) else spikes
+        if isinstance(module, nn.Conv | nn.Dense):
+            inputs[path] = _received(args[0], mask)
+        return call(*args, **kwargs)
+
+    images = augment.normalise(batch["image"], this.dataset.mean, this.dataset.std)
+    with nn.intercept_methods(intercept):
+        outputs = model.apply(variables, steps.time_first(images))
+    score = tuple((part * mask).sum() for part in loss.score(outputs, batch["label"]))
+    sums = {"layers": layers, "inputs": inputs, "score": score, "count": mask.sum()}
+    return {"sums": sums, "largest": largest, "drawn": drawn}
+
+
+def _potentials(neuron, params, currents):
+    """(potentials that f is evaluated at, spikes), both (T, B, ...)."""
+    states, spikes = neurons.trace(neuron, params, currents)
+    after = jax.tree.leaves(states)[0]
+    start = jax.tree.leaves(neuron.reset(after.shape[1:], after.dtype))[0]
+    return jnp.concatenate([start[None], after[:-1]]), spikes
+
+
+def _visited(u, spikes, mask, edges):
+    """Sums over a layer's potentials and spikes (T, B, ...), and the potentials' extremes."""
+    real = jnp.broadcast_to(mask.reshape(1, -1, *[1] * (u.ndim - 2)) > 0, u.shape)
+    bins = len(edges) - 1
+    place = jnp.floor((u - edges[0]) * (bins / (edges[-1] - edges[0])))
+    place = jnp.clip(place, 0, bins - 1).astype(jnp.int32)
+    nonzero = real & (u != 0)
+    sums = {
+        "visits": jnp.zeros(bins, jnp.int32).at[place].add(nonzero.astype(jnp.int32)),
+        "zeros": (real & (u == 0)).sum(),
+        "spikes": ((spikes != 0) & real).sum((0, 1)),
+    }
+    return sums, tuple(jnp.where(real, x, -jnp.inf).max() for x in (-u, u))
+
+
+def _draw(currents, mask, key, sample):
+    """(currents (T, sample), their channels) of neurons drawn from (T, B, ..., C)."""
+    valid = mask.sum().astype(jnp.int32) * currents[0, 0].size  # padding comes last
+    chosen = jax.random.randint(key, (sample,), 0, valid)
+    return currents.reshape(len(currents), -1)[:, chosen], chosen % currents.shape[-1]
+
+
+def _received(x, mask):
+    """Sums over what a layer receives, (T*B, ...), (T, B, F) or images (B, ...)."""
+    rows = x.reshape(-1, *x.shape[-3:]) if x.ndim == 4 else x.reshape(-1, x.shape[-1])
+    real = jnp.tile(mask, len(rows) // len(mask)).reshape(-1, *[1] * (rows.ndim - 1))
+    return {
+        "sum": (rows * real).sum(dtype=jnp.float32),
+        "on": ((rows != 0) * real).sum(dtype=jnp.float32),
+        "entries": real.sum() * rows[0].size,
+    }
+
+
+def accuracy(run: Run, params: Any, *, examples: int = 0) -> float:
+    """Accuracy of the run's network with these parameters, on the examples of `record`, %."""
+    this = run.experiment
+    test = data.subset(this.dataset.test, examples)
+    this = this._replace(dataset=this.dataset._replace(test=test))
+    return experiment.evaluate(this, {**run.state.variables, "params": params})["accuracy"]

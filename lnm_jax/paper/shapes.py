@@ -12,7 +12,7 @@ class Resemblance(NamedTuple):
 
     Attributes:
       name: in the words of 5.3.
-      family: as `analysis.names` calls it.
+      family: as `analysis.naming` calls it.
       layers: numbered from 1 in the order they run.
       known: whether 5.3 relates it to a known neuron model; of the others it says that they
         resemble none.
