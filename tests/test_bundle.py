@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -14,12 +15,13 @@ import pytest
 from lnm_jax import neurons
 from lnm_jax.errors import ConfigError
 from lnm_jax.export import __main__ as command
-from lnm_jax.export import bundle, drifts, network, reader
+from lnm_jax.export import bundle, network, reader
 from lnm_jax.layers import Spiking
 from lnm_jax.training import finished
 
 # Sums in another order differ by at most this at the sizes of these tests (measured: 1e-6).
 ROUNDING = 1e-5
+FROZEN = pathlib.Path(__file__).resolve().parent / "frozen" / "bundle.json"
 EVENTS = exporting.EVENTS
 NETWORKS = {
     "projection": {},
@@ -77,6 +79,18 @@ def test_the_reader_spikes_as_the_model_does(name, config, tmp_path):
     np.testing.assert_array_equal(found.logits.argmax(-1), logits.argmax(-1))
 
 
+def test_format_1_stays_as_it_is(config):
+    """Bundles that are out there are read by their own reader, and by anybody's of this format."""
+    config.update_from_flattened_dict(NETWORKS["max pools, channels, soft"])
+    graph, arrays = bundle.contents(network.prepare(exporting.run_of(config)))
+    frozen = json.loads(FROZEN.read_text())
+    sums = frozen.pop("sums")
+    assert json.loads(json.dumps(graph)) == frozen
+    for name, x in arrays.items():
+        assert x.dtype == np.float32
+        np.testing.assert_allclose([x.sum(), np.abs(x).sum()], sums[name], rtol=1e-4, atol=1e-4)
+
+
 KINDS = {
     "if": {"kind": "if"},
     "lif": {"kind": "lif", "v_reset": -0.2},
@@ -109,7 +123,7 @@ def test_every_neuron_of_one_variable_is_read_as_it_runs(name, config):
         neuron.init(jax.random.key(0)),
     )
     currents = generator.normal(0.2, 0.5, (6, 50, 4)).astype(np.float32)
-    facts, arrays = drifts.describe(fields, params)
+    facts, arrays = bundle.describe(fields, params)
     facts = json.loads(json.dumps(facts))
     spikes, margin = reader.run_neuron(facts, arrays, currents, lookup=False)
     wanted = np.asarray(neurons.run(neuron, params, jnp.asarray(currents), backend="scan"))

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from lnm_jax import data, neurons
-from lnm_jax.data import augment
 from lnm_jax.errors import ConfigError
-from lnm_jax.export import drifts, files
+from lnm_jax.export import files
+from lnm_jax.export.bundle import describe
 from lnm_jax.export.graph import Node
 from lnm_jax.export.network import Network, accuracy
 from lnm_jax.layers import Spiking
@@ -34,7 +34,6 @@ def best_lif(network: Network) -> dict[str, np.ndarray]:
     this, model = network.experiment, network.model
     size = min(this.config.data.eval_batch_size, len(this.dataset.train.labels))
     images = next(data.eval_batches(this.dataset.train, size))["image"]
-    images = augment.normalise(images, this.dataset.mean, this.dataset.std)
 
     def fit(neuron, params, currents):
         states, _ = neurons.trace(neuron, params, currents)
@@ -60,8 +59,7 @@ def best_lif(network: Network) -> dict[str, np.ndarray]:
             model.apply({"params": params}, x)
         return found
 
-    x = images if images.ndim == 4 else images.swapaxes(0, 1)
-    return jax.device_get(run(network.params, x))
+    return jax.device_get(run(network.params, network.inputs(images)))
 
 
 def with_lif(network: Network, leaks: dict[str, np.ndarray]) -> Network:
@@ -141,7 +139,7 @@ def _own_lines(network: Network, fields: dict) -> dict | None:
     lines = {}
     for node in network.nodes:
         if node.kind == "spiking":
-            facts, arrays = drifts.describe(fields, network.of(node.name))
+            facts, arrays = describe(fields, network.of(node.name))
             theta = arrays.get("theta", np.zeros(0))
             if facts["drift"] != "polynomial" or len(theta) != 1 or facts["bound"] != "none":
                 return None
