@@ -99,13 +99,12 @@ def test_examples_are_spread_over_the_split(run):
 
 def test_lower_degrees_keep_the_network_where_f_is_of_lower_degree(run, recorded):
     # Trained away from LIF by hand: of degree 2, so that the fit of degree 2 is exact.
-    params = jax.tree.map(np.asarray, run.state.params)
-    layers = {}
-    for path, layer in recorded.layers.items():
-        theta = np.array([-0.6, 0.5, 0.0], np.float32)
-        params = degrees._with_theta(params, path, theta)
-        layers[path] = layer._replace(params={"theta": theta})
+    theta = np.array([-0.6, 0.5, 0.0], np.float32)
+    params = jax.tree_util.tree_map_with_path(
+        lambda path, x: theta if path[-1].key == "theta" else x, run.state.params
+    )
     bent = run._replace(state=run.state.replace(params=params))
+    layers = {p: layer._replace(params={"theta": theta}) for p, layer in recorded.layers.items()}
     found, figure = degrees.reduce(
         bent, recorded._replace(layers=layers), examples=EXAMPLES, loss=100.0
     )

@@ -35,7 +35,7 @@ def made(monkeypatch, **neuron):
         np.ones((4, 4, 2)), 4, np.zeros((4, 1)), np.zeros(1),
     )  # fmt: skip
     inputs = {"stem/conv": Input(0.7, 1.0), "classifier": Input(0.25, 0.25)}
-    return run, Recording({"spike": layer}, inputs, 1, 4, 50.0)
+    return run, Recording({"spike": layer}, inputs, 1, 4)
 
 
 def test_operations_are_those_of_equation_17(monkeypatch):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lnm_jax import neurons
 from lnm_jax.analysis import drawing, dynamics, energy, recording
@@ -81,7 +82,7 @@ def reduce(
     if reason:
         raise ValueError(reason)
     top = run.experiment.config.neuron.degree
-    params = jax.device_get(run.state.params)
+    params = flatten_dict(jax.device_get(run.state.params), keep_empty_nodes=True)
     neuron = run.experiment.neuron
     trace = jax.jit(lambda params, currents: neurons.trace(neuron, params, currents))
     changes = jax.jit(lambda a, b, currents: neurons.spike_changes(neuron, a, neuron, b, currents))
@@ -90,13 +91,14 @@ def reduce(
     }
     found = []
     for degree in range(top, 0, -1):
-        lower = params
-        for path, fits in of_layers.items():
-            lower = _with_theta(lower, path, fits[degree][0])
+        lower = params | {
+            (*path.split("/"), "neuron", "theta"): fits[degree][0]
+            for path, fits in of_layers.items()
+        }
         found.append(
             Degree(
                 degree=degree,
-                accuracy=recording.accuracy(run, lower, examples=examples),
+                accuracy=recording.accuracy(run, unflatten_dict(lower), examples=examples),
                 changed={path: fits[degree][1] for path, fits in of_layers.items()},
                 error={path: fits[degree][2] for path, fits in of_layers.items()},
                 energy=energy.total(energy.rows(run, recorded, macs=degree)),
@@ -138,18 +140,6 @@ def _lower(run: Run, layer: Layer, top: int, trace, changes) -> dict[int, tuple]
         changed = float(changes(own, lower, layer.currents))
         results[degree] = (theta, changed, float(np.mean(errors)))
     return results
-
-
-def _with_theta(params: Any, path: str, theta: np.ndarray) -> Any:
-    """The parameters with another theta in one layer; nothing is changed in place."""
-    *names, last = (*path.split("/"), "neuron", "theta")
-    result = {**params}
-    inner = result
-    for name in names:
-        inner[name] = {**inner[name]}
-        inner = inner[name]
-    inner[last] = theta
-    return result
 
 
 def _draw(reduction: Reduction) -> Figure:

@@ -53,10 +53,10 @@ def f_i_curves(run: Run, recorded: Recording) -> tuple[Curves, Figure]:
 
     @jax.jit  # once for all layers of the same number of channels
     def rates_of(params):
-        leaves = jax.tree.leaves(params)
+        channels = recording.channels_of(run, params)
         each = currents
-        if run.experiment.config.spiking.sharing == "channel" and leaves:
-            each = np.broadcast_to(currents[:, None], (CURRENTS, leaves[0].shape[-1]))
+        if channels is not None:
+            each = np.broadcast_to(currents[:, None], (CURRENTS, channels))
         return neurons.f_i_curve(neuron, params, each, timesteps=TIMESTEPS)
 
     rates = {path: np.asarray(rates_of(layer.params)) for path, layer in recorded.layers.items()}

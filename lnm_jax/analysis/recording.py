@@ -19,7 +19,7 @@ from lnm_jax.data import augment
 from lnm_jax.errors import ConfigError
 from lnm_jax.layers import Recorded, Spiking
 from lnm_jax.layers.spiking import prepared
-from lnm_jax.training import experiment, losses, shares, steps
+from lnm_jax.training import experiment, shares, steps
 
 if TYPE_CHECKING:
     from lnm_jax.training.experiment import Experiment
@@ -115,14 +115,12 @@ class Recording(NamedTuple):
       inputs: of the convolutions and dense layers, by path.
       examples: how many.
       timesteps: T.
-      accuracy: on these examples, %.
     """
 
     layers: dict[str, Layer]
     inputs: dict[str, Input]
     examples: int
     timesteps: int
-    accuracy: float
 
 
 def neuron_params(params: dict, path: str) -> Any:
@@ -130,6 +128,13 @@ def neuron_params(params: dict, path: str) -> Any:
     for name in (*path.split("/"), "neuron"):
         params = params.get(name, {})
     return params
+
+
+def channels_of(run: Run, params: Any) -> int | None:
+    """How many channels have neurons of their own in a layer of these parameters; None for one."""
+    leaves = jax.tree.leaves(params)
+    own = leaves and run.experiment.config.spiking.sharing == "channel"
+    return leaves[0].shape[-1] if own else None
 
 
 def sample_params(run: Run, layer: Layer, params: Any) -> Any:
@@ -195,7 +200,7 @@ def record(run: Run, *, examples: int = 0) -> Recording:
             low=-float(low),
             high=float(high),
             spikes=total["spikes"],
-            updates=int(sums["count"]) * timesteps,
+            updates=len(split.labels) * timesteps,
             currents=np.concatenate([part[path][0] for part in drawn], 1),
             channels=np.concatenate([part[path][1] for part in drawn]),
         )
@@ -203,9 +208,7 @@ def record(run: Run, *, examples: int = 0) -> Recording:
         path: Input(float(entry["sum"] / entry["entries"]), float(entry["on"] / entry["entries"]))
         for path, entry in sums["inputs"].items()
     }
-    hits, possible = map(float, sums["score"])
-    accuracy = 100 * hits / max(possible, 1.0)
-    return Recording(layers, inputs, int(sums["count"]), timesteps, accuracy)
+    return Recording(layers, inputs, len(split.labels), timesteps)
 
 
 def _edges(fields) -> np.ndarray:
@@ -225,8 +228,7 @@ def _measure(this: Experiment, edges: np.ndarray, sample: int, variables, batch,
     Returns: "sums" of its examples; "largest" of each layer, minus the lowest potential and the
       highest; "drawn" of each layer, the currents (T, sample) and channels of random neurons.
     """
-    loss = losses.build(this.config)
-    model = this.model.clone(readout=loss.readout)
+    model = this.model
     if hasattr(model, "remat"):  # interception cannot look into its inner traces
         model = model.clone(remat="none")
     mask, layers, largest, drawn, inputs = batch["mask"], {}, {}, {}, {}
@@ -249,10 +251,8 @@ def _measure(this: Experiment, edges: np.ndarray, sample: int, variables, batch,
 
     images = augment.normalise(batch["image"], this.dataset.mean, this.dataset.std)
     with nn.intercept_methods(intercept):
-        outputs = model.apply(variables, steps.time_first(images))
-    score = tuple((part * mask).sum() for part in loss.score(outputs, batch["label"]))
-    sums = {"layers": layers, "inputs": inputs, "score": score, "count": mask.sum()}
-    return {"sums": sums, "largest": largest, "drawn": drawn}
+        model.apply(variables, steps.time_first(images))
+    return {"sums": {"layers": layers, "inputs": inputs}, "largest": largest, "drawn": drawn}
 
 
 def _potentials(neuron, params, currents):

@@ -74,7 +74,7 @@ def make(run: Run, *, examples: int = EXAMPLES, loss: float = degrees.LOSS) -> P
     """The report of a run. Args as in `write`."""
     page = Page(os.path.basename(os.path.normpath(run.directory)))
     recorded = recording.record(run, examples=examples)
-    _summary(page, run, recorded)
+    _summary(page, run, recorded, examples)
     _training(page, run)
     _dynamics(page, run, recorded)
     _names(page, run, recorded)
@@ -86,9 +86,10 @@ def make(run: Run, *, examples: int = EXAMPLES, loss: float = degrees.LOSS) -> P
     return page
 
 
-def _summary(page, run, recorded):
+def _summary(page, run, recorded, examples):
     config = run.experiment.config
     last = run.experiment.steps_until(config.epochs)
+    accuracy = recording.accuracy(run, run.state.params, examples=examples)
     page.paragraph(
         "What the neurons of a trained spiking network have learned. Figures and tables are also "
         "files beside this page; the method of each is in docs/analysis.md."
@@ -101,7 +102,7 @@ def _summary(page, run, recorded):
             ("timesteps", str(recorded.timesteps)),
             ("spiking layers", str(len(recorded.layers))),
             ("test examples seen", str(recorded.examples)),
-            ("accuracy on them", f"{recorded.accuracy:.2f} %"),
+            ("accuracy on them", f"{accuracy:.2f} %"),
             ("checkpoint", f"step {int(run.state.step)} of {last}"),
         ]
     )
