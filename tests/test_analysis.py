@@ -84,7 +84,7 @@ def test_the_recording_counts_what_a_plain_pass_counts(run, recorded):
     np.testing.assert_array_equal(layer.spikes, np.asarray(spikes).sum((0, 1)))
     assert layer.dead == (layer.spikes == 0).mean()
     received = recorded.inputs["stage_1_block_1/conv_1/conv"]
-    assert received.mean == pytest.approx(float(spikes.mean()), rel=1e-5)
+    assert received == pytest.approx(float(spikes.mean()), rel=1e-5)
     flat = np.unique(np.round(np.asarray(currents[0]).ravel(), 4))
     assert np.isin(np.round(layer.currents[0, :50], 4), flat).mean() > 0.9
 

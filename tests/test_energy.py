@@ -8,7 +8,7 @@ from catalogue import PARALLEL
 
 from lnm_jax import neurons
 from lnm_jax.analysis import energy
-from lnm_jax.analysis.recording import Input, Layer, Recording
+from lnm_jax.analysis.recording import Layer, Recording
 from lnm_jax.errors import ConfigError
 from lnm_jax.models import Count
 
@@ -34,7 +34,7 @@ def made(monkeypatch, **neuron):
         "spike", {}, np.linspace(-4, 4, 5), np.array([0, 32, 32, 0]), 64, -1.0, 0.4,
         np.ones((4, 4, 2)), 4, np.zeros((4, 1)), np.zeros(1),
     )  # fmt: skip
-    inputs = {"stem/conv": Input(0.7, 1.0), "classifier": Input(0.25, 0.25)}
+    inputs = {"stem/conv": 0.7, "classifier": 0.25}
     return run, Recording({"spike": layer}, inputs, 1, 4)
 
 

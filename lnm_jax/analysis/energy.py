@@ -152,7 +152,7 @@ def rows(run: Run, recording: Recording, *, macs: int | None = None) -> list[Row
                 Row(layer.path, layer.kind, macs * updates, 0.0, seen.rate, updates, seen.at_zero)
             )
             continue
-        rate, done = recording.inputs[layer.path].mean, timesteps * layer.macs
+        rate, done = recording.inputs[layer.path], timesteps * layer.macs
         # The first layer's inputs are pixels or counts of events, no spikes.
         of_macs, of_acs = (done, 0.0) if number == 0 else (0.0, done * rate)
         found.append(Row(layer.path, layer.kind, of_macs, of_acs, rate, 0, 0.0))

@@ -95,30 +95,19 @@ class Layer(NamedTuple):
         return self.centres[np.searchsorted(cumulative, shares)]
 
 
-class Input(NamedTuple):
-    """What a convolution or dense layer receives.
-
-    Attributes:
-      mean: of the entries; for spikes, and averages of spikes, spikes per entry and timestep.
-      nonzero: share of entries that are not 0.
-    """
-
-    mean: float
-    nonzero: float
-
-
 class Recording(NamedTuple):
     """A network on its test examples.
 
     Attributes:
       layers: spiking layers by path, in the order they run.
-      inputs: of the convolutions and dense layers, by path.
+      inputs: mean of what convolutions and dense layers receive, by path; for spikes, and
+        averages of spikes, spikes per entry and timestep.
       examples: how many.
       timesteps: T.
     """
 
     layers: dict[str, Layer]
-    inputs: dict[str, Input]
+    inputs: dict[str, float]
     examples: int
     timesteps: int
 
@@ -187,7 +176,6 @@ def record(run: Run, *, examples: int = 0) -> Recording:
         sums = new if sums is None else jax.tree.map(np.add, sums, new)
         new = found["largest"]
         largest = new if largest is None else jax.tree.map(np.maximum, largest, new)
-    timesteps = len(next(iter(drawn[0].values()))[0])
     layers = {}
     for path in this.spiking_layers():
         total, (low, high) = sums["layers"][path], largest[path]
@@ -200,15 +188,12 @@ def record(run: Run, *, examples: int = 0) -> Recording:
             low=-float(low),
             high=float(high),
             spikes=total["spikes"],
-            updates=len(split.labels) * timesteps,
+            updates=len(split.labels) * this.timesteps,
             currents=np.concatenate([part[path][0] for part in drawn], 1),
             channels=np.concatenate([part[path][1] for part in drawn]),
         )
-    inputs = {
-        path: Input(float(entry["sum"] / entry["entries"]), float(entry["on"] / entry["entries"]))
-        for path, entry in sums["inputs"].items()
-    }
-    return Recording(layers, inputs, len(split.labels), timesteps)
+    inputs = {path: float(total / entries) for path, (total, entries) in sums["inputs"].items()}
+    return Recording(layers, inputs, len(split.labels), this.timesteps)
 
 
 def _edges(fields) -> np.ndarray:
@@ -286,14 +271,10 @@ def _draw(currents, mask, key, sample):
 
 
 def _received(x, mask):
-    """Sums over what a layer receives, (T*B, ...), (T, B, F) or images (B, ...)."""
+    """(sum, number of entries) of what a layer receives, (T*B, ...), (T, B, F) or (B, ...)."""
     rows = x.reshape(-1, *x.shape[-3:]) if x.ndim == 4 else x.reshape(-1, x.shape[-1])
     real = jnp.tile(mask, len(rows) // len(mask)).reshape(-1, *[1] * (rows.ndim - 1))
-    return {
-        "sum": (rows * real).sum(dtype=jnp.float32),
-        "on": ((rows != 0) * real).sum(dtype=jnp.float32),
-        "entries": real.sum() * rows[0].size,
-    }
+    return (rows * real).sum(dtype=jnp.float32), real.sum() * rows[0].size
 
 
 def accuracy(run: Run, params: Any, *, examples: int = 0) -> float:
