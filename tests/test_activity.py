@@ -74,9 +74,8 @@ def test_recordings_are_counted_over_their_own_timesteps():
     assert result["saturated"]["shown"] == 0.5
 
 
-def test_evaluation_counts_what_a_plain_pass_counts(config):
-    this = experiment.build(config)
-    variables = this.init().variables
+def test_evaluation_counts_what_a_plain_pass_counts(trained_run):
+    this, variables = trained_run.experiment, trained_run.state.variables
     found = experiment.evaluate(this, variables)
     test = this.dataset.test
     images = (test.images - this.dataset.mean) / this.dataset.std
@@ -97,7 +96,7 @@ def test_evaluation_counts_what_a_plain_pass_counts(config):
         # A potential at the threshold may round to either side in another program.
         one = 1.01 / spikes.size
         assert found["dead"][path] == pytest.approx((spikes == 0).mean(), abs=one)
-        always = (spikes >= 0.95 * config.timesteps * len(test.labels)).mean()
+        always = (spikes >= 0.95 * this.timesteps * len(test.labels)).mean()
         assert found["saturated"][path] == pytest.approx(always, abs=one)
     assert max(found["dead"].values()) > 0
 
