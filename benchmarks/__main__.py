@@ -19,7 +19,6 @@ import jax
 from benchmarks import (
     damage,
     data,
-    data_share,
     gpu,
     gpu_steps,
     growth,
@@ -40,7 +39,6 @@ from lnm_jax.errors import ConfigError
 BENCHMARKS = {
     "damage": damage.run,
     "data": data.run,
-    "data_share": data_share.run,
     "gpu_steps": gpu_steps.run,
     "growth": growth.run,
     "kills": kills.run,

@@ -35,7 +35,3 @@ class LostProcessError(ReportedError):
     """A run of several processes, of which another one ended."""
 
     status = 4
-
-
-class NoDriftError(ReportedError, ValueError):
-    """A neuron whose f cannot be measured, since no inhibition silences it."""

@@ -3,6 +3,7 @@
 import itertools
 
 import jax
+import jax.numpy as jnp
 
 from lnm_jax import neurons
 
@@ -51,3 +52,12 @@ def trained(neuron, seed=0):
     return jax.tree.map(
         lambda x: x + 0.15 * jax.random.normal(next(noise), x.shape, x.dtype), params
     )
+
+
+def after_each(neuron, params, currents):
+    """(states after each timestep, spikes), from what `neurons.trace` has of each beginning."""
+    trace = neurons.trace(neuron, params, currents)
+    states = jax.tree.map(
+        lambda before, last: jnp.concatenate([before[1:], last[None]]), trace.before, trace.state
+    )
+    return states, trace.spikes

@@ -17,8 +17,8 @@ from lnm_jax.analysis import recording
 from lnm_jax.configs import digits
 from lnm_jax.errors import ConfigError
 from lnm_jax.export import network
-from lnm_jax.layers import MembraneNorm, Spiking
-from lnm_jax.neurons import fused, kernel, over_time, surrogate
+from lnm_jax.layers import Spiking
+from lnm_jax.neurons import kernel, over_time, surrogate
 from lnm_jax.training import adaptation, configuration, experiment, loop
 
 DSPIKE = {"neuron.kind": "lif", "neuron.surrogate": "dspike"}
@@ -65,12 +65,12 @@ def test_masking_rises_as_in_the_authors_code(epochs):
 def test_a_layer_is_a_psn_at_masking_0_and_a_masked_one_at_1(train):
     fields = {"timesteps": T, "threshold": 0.2}
     masked = neurons.masked_psn(order=2, **fields)
-    layer = Spiking(masked, varied=(("masking", 0.0),))
+    layer = Spiking(masked, scheduled=(("masking", 0.0),))
     variables = layer.init(jax.random.key(0), CURRENTS)
     assert variables["batch_stats"] == {"masking": 0}
     params = variables["params"]["neuron"]
-    psn = neurons.psn(**fields).apply(params, CURRENTS)
-    causal = masked.apply(params, CURRENTS)
+    psn = neurons.run(neurons.psn(**fields), params, CURRENTS)
+    causal = neurons.run(masked, params, CURRENTS)
     assert (psn != causal).mean() > 0.05
     for value, wanted in ((0, psn), (1, causal)):
         given = {**variables, "batch_stats": {"masking": jnp.float32(value)}}
@@ -79,7 +79,7 @@ def test_a_layer_is_a_psn_at_masking_0_and_a_masked_one_at_1(train):
         assert after["batch_stats"] == {"masking": value}  # a step keeps it
     half = layer.apply(set_to(variables, "masking", 0.5), CURRENTS)
     np.testing.assert_array_equal(
-        half, neurons.masked_psn(order=2, masking=0.5, **fields).apply(params, CURRENTS)
+        half, neurons.run(neurons.masked_psn(order=2, masking=0.5, **fields), params, CURRENTS)
     )
 
 
@@ -154,11 +154,12 @@ def test_ternary_and_compared_neurons_take_a_fitted_width_too():
         assert (found != gradient(neurons.build(kind), params, currents)[1]).any()
 
 
-@pytest.mark.parametrize("layer", [Spiking, MembraneNorm])
-def test_a_layers_temperature_is_in_its_gradient_alone(layer):
+@pytest.mark.parametrize("normalised", [False, True])
+def test_a_layers_temperature_is_in_its_gradient_alone(normalised):
     neuron = neurons.lif(surrogate="dspike")
-    fields = {"firing": neurons.firing_of(surrogate="dspike")} if layer is MembraneNorm else {}
-    layer = layer(neuron, sharing="channel", varied=(("temperature", 2.5),), **fields)
+    layer = Spiking(
+        neuron, sharing="channel", scheduled=(("temperature", 2.5),), membrane_norm=normalised
+    )
     variables = layer.init(jax.random.key(0), CURRENTS)
 
     def both(value):
@@ -179,7 +180,7 @@ def test_backends_agree_on_a_temperature_and_lower_for_cuda(scope):
         neuron, value = neurons.per_channel(neuron, 5), jnp.linspace(0.5, 3, 5)
     params = {**trained(neuron), "temperature": value}
     found = []
-    for run in (over_time.scan, fused.fused, functools.partial(kernel.run, interpret=True)):
+    for run in (over_time.scan, over_time.fused, functools.partial(kernel.run, interpret=True)):
         spikes, pullback = jax.vjp(functools.partial(run, neuron), params, currents)
         found.append((spikes, *pullback(jnp.cos(spikes + currents))))
     for other in found[1:]:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from catalogue import after_each
 
 from lnm_jax import data, neurons
 from lnm_jax.analysis import curves, degrees, dynamics, firing, naming, recording
@@ -50,13 +51,15 @@ def test_every_kind_of_neuron_is_drawn(config, fields):
         assert file.read(8) == b"\x89PNG\r\n\x1a\n"
 
 
-def test_a_neuron_that_cannot_be_silenced_leaves_no_picture_and_one_line(config, caplog):
-    config.neuron.kind = "lif"
+@pytest.mark.parametrize("kind", ["psn", "three functions"])
+def test_a_neuron_without_f_leaves_no_picture(kind, config):
+    config.neuron.kind = "psn" if kind == "psn" else "lif"
     run = exporting.run_of(config)
-    always = neurons.lif()._replace(step=lambda p, v, i: (v, jnp.ones_like(v)))
-    run = run._replace(experiment=run.experiment._replace(neuron=always))
+    if kind != "psn":
+        lif = run.experiment.neuron
+        plain = neurons.Neuron(lif.init, lif.reset, lif.step)
+        run = run._replace(experiment=run.experiment._replace(neuron=plain))
     assert dynamics.save_picture(run) is None
-    assert "no picture: the neuron has no f" in caplog.text
     assert not os.path.exists(os.path.join(run.directory, dynamics.PICTURE))
 
 
@@ -72,7 +75,7 @@ def test_the_recording_counts_what_a_plain_pass_counts(run, recorded):
     currents = np.asarray(seen["intermediates"]["stem"]["__call__"][0])
     currents = np.broadcast_to(currents, (2, *currents.shape))
     params = recording.neuron_params(run.state.params, path)
-    states, spikes = neurons.trace(this.neuron, params, currents)
+    states, spikes = after_each(this.neuron, params, currents)
     u = np.concatenate([np.zeros_like(states[:1]), states[:-1]])
     layer = recorded.layers[path]
     assert recorded.examples == EXAMPLES

@@ -11,6 +11,19 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 KEYS = jax.random.split(jax.random.key(0), 400)
 
 
+def test_random_crop_shifts_by_at_most_the_padding():
+    image = jnp.arange(1.0, 17.0).reshape(4, 4, 1)
+    keys = jax.random.split(jax.random.key(0), 200)
+    crops = jax.vmap(lambda key: augment.random_crop(key, image, 1))(keys)
+    padded = np.pad(image, ((1, 1), (1, 1), (0, 0)))
+    shifts = {padded[i : i + 4, j : j + 4].tobytes(): (i, j) for i in range(3) for j in range(3)}
+    counts = np.zeros((3, 3), int)
+    for crop in np.asarray(crops):
+        counts[shifts[crop.tobytes()]] += 1
+    assert counts.sum() == 200
+    assert counts.min() > 5  # all nine, about 22 each
+
+
 def test_random_crop_of_an_image_keeps_its_bits():
     image, key = IMAGE, jax.random.key(5)
     top, left = jax.random.randint(key, (2,), 0, 9)

@@ -16,7 +16,7 @@ import pytest
 from catalogue import RESETS, VARIANTS, trained
 
 from lnm_jax import neurons
-from lnm_jax.neurons import backends, fused, kernel, over_time, tiling
+from lnm_jax.neurons import kernel, over_time
 
 # Odd sizes, which no block divides, and one larger than a block of the kernel.
 SHAPES = [(3, 7, 5), (1,), (2, 130), (1031,)]
@@ -93,7 +93,7 @@ def test_backends_agree(case):
     def all_backends(*arguments):
         return [
             gradients(functools.partial(run, neuron), *arguments)
-            for run in (over_time.scan, fused.fused, interpreted)
+            for run in (over_time.scan, over_time.fused, interpreted)
         ]
 
     scan, *others = all_backends(params, currents, cotangent)
@@ -135,10 +135,10 @@ def unusual():
 def test_a_neuron_that_the_kernel_cannot_trace_runs_as_a_scan_and_says_why(caplog):
     neuron = unusual()
     params, currents = neuron.init(jax.random.key(0)), jnp.full((3, 4), 0.4)
-    fused._log_once.cache_clear()
+    over_time._log_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            spikes = fused.fused(neuron, params, currents, platform="gpu")
+            spikes = over_time.fused(neuron, params, currents, platform="gpu")
     np.testing.assert_array_equal(spikes, over_time.scan(neuron, params, currents))
     assert len(caplog.records) == 1  # one line, once
     assert "'scan' instead of the GPU kernel" in caplog.text
@@ -148,8 +148,8 @@ def test_a_neuron_that_the_kernel_cannot_trace_runs_as_a_scan_and_says_why(caplo
 @pytest.mark.parametrize("timesteps", [2, 3])
 def test_a_program_that_goes_through_several_blocks_sums_them_all(timesteps, channels, monkeypatch):
     # Blocks of 32 neurons: the last program's last blocks are beyond the end.
-    launch = tiling.Launch(block=32, warps=1, blocks=3)
-    monkeypatch.setattr(tiling, "BACKWARD", {timesteps: launch})
+    launch = kernel._Launch(block=32, warps=1, blocks=3)
+    monkeypatch.setattr(kernel, "_BACKWARD", {timesteps: launch})
     neuron = neurons.lnm(degree=2)
     if channels:
         neuron = neurons.per_channel(neuron, channels)
@@ -166,10 +166,10 @@ def test_a_program_that_goes_through_several_blocks_sums_them_all(timesteps, cha
 
 
 def test_every_number_of_timesteps_that_the_kernel_takes_has_blocks():
-    assert max(tiling.BACKWARD) == over_time.UNROLL
-    assert sorted(tiling.BACKWARD) == list(tiling.BACKWARD)
-    assert tiling.backward(1) == tiling.BACKWARD[2]
-    assert tiling.backward(over_time.UNROLL) == tiling.BACKWARD[over_time.UNROLL]
+    assert max(kernel._BACKWARD) == over_time.UNROLL
+    assert sorted(kernel._BACKWARD) == list(kernel._BACKWARD)
+    assert kernel._backward_launch(1) == kernel._BACKWARD[2]
+    assert kernel._backward_launch(over_time.UNROLL) == kernel._BACKWARD[over_time.UNROLL]
 
 
 def test_the_kernel_refuses_more_currents_than_an_index_can_count():
@@ -185,7 +185,7 @@ def test_the_kernel_refuses_more_timesteps_than_it_can_unroll():
     assert "no neurons" in kernel.refusal(neurons.lif(), {}, jnp.zeros((2, 0)))
 
 
-@pytest.mark.parametrize("backend", ["auto", *backends.BACKENDS])
+@pytest.mark.parametrize("backend", ["auto", *over_time.BACKENDS])
 def test_a_thousand_timesteps_work(backend):
     neuron = neurons.lnm()
     params = {"theta": jnp.array([-0.2, 0.1, 0.05])}
@@ -202,15 +202,15 @@ def test_a_thousand_timesteps_work(backend):
 def test_auto_is_the_platforms_fastest(monkeypatch):
     chosen = []
     monkeypatch.setitem(
-        backends.BACKENDS, "fused", lambda *args: chosen.append("fused") or over_time.scan(*args)
+        over_time.BACKENDS, "fused", lambda *args: chosen.append("fused") or over_time.scan(*args)
     )
     neurons.run(neurons.lif(), {}, jnp.zeros((2, 3)))
-    assert chosen == ["fused"] * (backends.FASTEST["cpu"] == "fused")
+    assert chosen == ["fused"] * (over_time.FASTEST["cpu"] == "fused")
 
 
 def test_a_nan_cotangent_is_not_lost():
     currents = jnp.full((2, 3), 0.3)
-    run = functools.partial(fused.fused, neurons.lif(), {})
+    run = functools.partial(over_time.fused, neurons.lif(), {})
     _, pullback = jax.vjp(run, currents)
     (gradient,) = pullback(jnp.full((2, 3), jnp.nan))
     assert np.isnan(gradient).all()

@@ -123,7 +123,7 @@ def test_every_neuron_of_one_variable_is_read_as_it_runs(name, config):
         neuron.init(jax.random.key(0)),
     )
     currents = generator.normal(0.2, 0.5, (6, 50, 4)).astype(np.float32)
-    facts, arrays = bundle.describe(fields, params)
+    facts, arrays = bundle.describe(neurons.build(**fields), fields, params)
     facts = json.loads(json.dumps(facts))
     spikes, margin = reader.run_neuron(facts, arrays, currents, lookup=False)
     wanted = np.asarray(neurons.run(neuron, params, jnp.asarray(currents), backend="scan"))

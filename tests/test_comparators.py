@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from catalogue import GRADED, trained
+from catalogue import GRADED, after_each, trained
 
 from lnm_jax import neurons
-from lnm_jax.neurons import fused, kernel, over_time, surrogate
+from lnm_jax.neurons import kernel, over_time, surrogate
 
 T, N = 6, 40
 SCOPES = {"ternary": "layer", "ternary-amplitude": "channel", "ts_lif": "channel"}  # parameters'
@@ -64,9 +64,7 @@ METHODS = {
 
 def over(neuron):
     """(params, currents) -> spikes."""
-    if isinstance(neuron, neurons.Parallel):
-        return neuron.apply
-    return functools.partial(over_time.scan, neuron)
+    return functools.partial(neurons.run, neuron, backend="scan")
 
 
 def assert_equal_to(method, neuron, params, slope, fields):
@@ -180,13 +178,13 @@ def test_diets_surrogate_keeps_its_shape_over_the_learned_threshold():
     u = np.array([-0.5, 0.5, 2.0, 2.9, 3.1, 5.5, 6.5], np.float32)
     np.testing.assert_array_equal(run(neuron, params, u[None])[0], u >= 3)
     np.testing.assert_allclose(slopes(neuron, params, u), triangle(u / 3 - 1) / 3, rtol=1e-5)
-    states, _ = neurons.trace(neuron, params, jnp.array([[3.5], [0.0]]))
+    states, _ = after_each(neuron, params, jnp.array([[3.5], [0.0]]))
     assert states[-1, 0] == 0.5  # the reset takes theta
 
 
 def test_diets_leak_is_at_most_1_and_keeps_its_gradient():
     neuron, currents = neurons.diet(), jnp.full((3, 1), 0.3)
-    states = lambda leak: neurons.trace(neuron, {"leak": leak, "theta": 5.0}, currents)[0]
+    states = lambda leak: after_each(neuron, {"leak": leak, "theta": 5.0}, currents)[0]
     np.testing.assert_allclose(states(1.5)[:, 0], [0.3, 0.6, 0.9], rtol=1e-6)
     assert jax.grad(lambda leak: states(leak)[-1, 0])(1.5) == pytest.approx(0.9, rel=1e-6)
 
@@ -217,7 +215,7 @@ def timesteps_seen(neuron, t):
     """The timesteps whose currents spikes at t depend on."""
     currents = jax.random.normal(jax.random.key(0), (T, N))
     params = neuron.init(jax.random.key(1))
-    gradient = jax.grad(lambda x: neuron.apply(params, x)[t].sum())(currents)
+    gradient = jax.grad(lambda x: neurons.run(neuron, params, x)[t].sum())(currents)
     return np.flatnonzero(gradient.any(1)).tolist()
 
 
@@ -267,7 +265,7 @@ def test_localzo_runs_in_every_backend():
     currents = jnp.asarray(np.random.default_rng(0).normal(0.3, 0.5, (2, 9000)), jnp.float32)
     scan, recomputed = (
         jax.jit(jax.grad(lambda x, run=run: run(lif, {}, x).sum()))(currents).mean()
-        for run in (over_time.scan, fused.fused)
+        for run in (over_time.scan, over_time.fused)
     )
     np.testing.assert_allclose(recomputed, scan, rtol=0.02)
 
@@ -293,7 +291,11 @@ def test_graded_spikes_agree_in_all_backends_and_lower_for_cuda(name, scope):
     @jax.jit
     def all_backends(*arguments):
         found = []
-        for backend in (over_time.scan, fused.fused, functools.partial(kernel.run, interpret=True)):
+        for backend in (
+            over_time.scan,
+            over_time.fused,
+            functools.partial(kernel.run, interpret=True),
+        ):
             spikes, pullback = jax.vjp(functools.partial(backend, neuron), *arguments)
             found.append((spikes, pullback(cotangent)))
         return found
@@ -314,7 +316,7 @@ def test_graded_neurons_stay_finite_and_rest_without_input(name):
     params = trained(neuron)
     currents = jnp.array([-1e6, -3.0, 0.0, 1e-3, 3.0, 1e6]) * jnp.array([[1], [0], [1], [-1.0]])
     total = lambda params, currents: over_time.scan(neuron, params, currents).sum()
-    states, spikes = neurons.trace(neuron, params, currents)
+    states, spikes = after_each(neuron, params, currents)
     for leaf in jax.tree.leaves((states, jax.grad(total, (0, 1))(params, currents))):
         assert np.isfinite(leaf).all()
     assert not spikes[:, 2].any()
@@ -337,10 +339,10 @@ def test_graded_neurons_stay_finite_and_rest_without_input(name):
         (lambda: neurons.masked_psn(order=0), "order must be an integer >= 1, got 0"),
         (lambda: neurons.masked_psn(masking=2), "masking must be between 0 and 1, got 2"),
         (
-            lambda: neurons.psn(timesteps=4).apply({}, jnp.zeros((3, 2))),
+            lambda: neurons.psn(timesteps=4).integrate({}, jnp.zeros((3, 2))),
             r"must have T = 4 timesteps, got shape \(3, 2\)",
         ),
-        (lambda: neurons.sliding_psn().apply({}, jnp.zeros((3, 2), int)), "floating point"),
+        (lambda: neurons.run(neurons.sliding_psn(), {}, jnp.zeros((3, 2), int)), "floating point"),
     ],
 )
 def test_bad_input_names_the_argument_and_what_is_allowed(make, message):

@@ -12,7 +12,6 @@ import pytest
 from catalogue import trained
 
 from lnm_jax import layers, neurons
-from lnm_jax.neurons import over_time
 from lnm_jax.training import objectives
 
 torch = pytest.importorskip("torch")
@@ -106,8 +105,7 @@ def data():
 
 def ours_of(neuron, params, currents, cotangent):
     """(spikes, gradient of the parameters, of the currents) in float64."""
-    parallel = isinstance(neuron, neurons.Parallel)
-    apply = neuron.apply if parallel else functools.partial(over_time.scan, neuron)
+    apply = functools.partial(neurons.run, neuron, backend="scan")
     with jax.enable_x64(True):
         params = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), params)
 

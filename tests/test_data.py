@@ -1,12 +1,13 @@
-"""Data sets, batches and augmentation."""
+"""Data sets by name, what they say of themselves, and arrays that are kept."""
 
-import jax
-import jax.numpy as jnp
+import sys
+
 import numpy as np
 import pytest
 
 from lnm_jax import data
-from lnm_jax.data import augment, batches
+from lnm_jax.data import Dataset, augment, dataset
+from lnm_jax.data.cache import cached
 from lnm_jax.errors import ConfigError
 
 
@@ -30,76 +31,66 @@ def test_digits_are_split_80_20_the_same_for_every_class(digits):
     assert not rows(digits.train) & rows(digits.test)
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 10, 64])
-def test_every_image_is_trained_on_once_an_epoch(batch_size):
-    images, epochs = 23, 4
-    steps = data.steps_until(epochs, images, batch_size)
-    stream = np.concatenate([batches.indices(5, step, images, batch_size) for step in range(steps)])
-    orders = stream[: images * epochs].reshape(epochs, images)
-    for order in orders:
-        assert sorted(order) == list(range(images))
-    assert len({tuple(order) for order in orders}) == epochs  # a fresh order each epoch
-
-
-def test_a_batch_depends_on_seed_and_step_alone(digits):
-    from_start = list(data.train_batches(digits.train, 1, 64, 0, 30))
-    resumed = list(data.train_batches(digits.train, 1, 64, 25, 30))
-    for a, b in zip(from_start[25:], resumed, strict=True):
-        jax.tree.map(np.testing.assert_array_equal, a, b)
-    other = next(data.train_batches(digits.train, 2, 64, 25, 26))
-    assert (other["label"] != resumed[0]["label"]).any()
-    index = batches.indices(1, 25, len(digits.train.labels), 64)
-    np.testing.assert_array_equal(resumed[0]["image"], digits.train.images[index])
-    np.testing.assert_array_equal(resumed[0]["label"], digits.train.labels[index])
-
-
-@pytest.mark.parametrize("batch_size", [1, 7, 24, 100, 360])
-def test_evaluation_counts_every_image_once(digits, batch_size):
-    seen = [
-        image.tobytes()
-        for batch in data.eval_batches(digits.test, batch_size)
-        for image, mask in zip(batch["image"], batch["mask"], strict=True)
-        if mask
-    ]
-    assert seen == [image.tobytes() for image in digits.test.images]
-    shapes = {batch["image"].shape for batch in data.eval_batches(digits.test, batch_size)}
-    assert shapes == {(batch_size, 8, 8, 1)}  # one compiled program
-
-
 def test_normalised_training_images_have_mean_0_and_variance_1(digits):
     x = augment.normalise(digits.train.images, digits.mean, digits.std)
     np.testing.assert_allclose([x.mean(), x.var()], [0, 1], atol=1e-4)
 
 
-def test_random_crop_shifts_by_at_most_the_padding():
-    image = jnp.arange(1.0, 17.0).reshape(4, 4, 1)
-    keys = jax.random.split(jax.random.key(0), 200)
-    crops = jax.vmap(lambda key: augment.random_crop(key, image, 1))(keys)
-    padded = np.pad(image, ((1, 1), (1, 1), (0, 0)))
-    shifts = {padded[i : i + 4, j : j + 4].tobytes(): (i, j) for i in range(3) for j in range(3)}
-    counts = np.zeros((3, 3), int)
-    for crop in np.asarray(crops):
-        counts[shifts[crop.tobytes()]] += 1
-    assert counts.sum() == 200
-    assert counts.min() > 5  # all nine, about 22 each
+def test_mean_and_deviation_are_exact():
+    images = np.random.default_rng(0).integers(0, 256, (20, 5, 6, 3), dtype=np.uint8)
+    images[..., 2] = 7
+    mean, std = dataset.mean_std(images)
+    np.testing.assert_array_equal(mean, images.mean((0, 1, 2)).astype(np.float32))
+    np.testing.assert_allclose(std[:2], images.std((0, 1, 2))[:2], rtol=1e-7)
+    assert std[2] == 1  # of a constant channel, which is only centred
 
 
-def test_processes_share_every_batch_without_gap_or_overlap(digits):
-    whole = list(data.train_batches(digits.train, 3, 12, 118, 121))  # across two epochs
-    parts = [
-        list(data.train_batches(digits.train, 3, 12, 118, 121, shard=(rank, 3)))
-        for rank in range(3)
-    ]
-    for step, batch in enumerate(whole):
-        for name, leaf in batch.items():
-            shared = np.concatenate([part[step][name] for part in parts])
-            np.testing.assert_array_equal(shared, leaf)
-    tests = [
-        np.concatenate(
-            [batch["mask"] for batch in data.eval_batches(digits.test, 64, shard=(r, 2))]
-        )
-        for r in range(2)
-    ]
-    assert sum(mask.sum() for mask in tests) == len(digits.test.labels)
-    with pytest.raises(ConfigError, match="12 images cannot be shared by 5 processes"):
-        next(data.train_batches(digits.train, 0, 12, 0, 1, shard=(0, 5)))
+OWN = """
+from lnm_jax.data import load as _load
+
+def load(*, timesteps, seed=3, directory=None):
+    return _load("digits")._replace(split=f"{timesteps} {seed} {directory}")
+
+def needs(*, directory):
+    pass
+"""
+
+
+def test_anybodys_own_data_set_is_named_by_its_import_path(tmp_path, monkeypatch, config):
+    from lnm_jax.training import configuration, experiment
+
+    (tmp_path / "my_lab.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_lab", raising=False)
+    config.data.name = "my_lab:load"
+    configuration.validate(config)
+    found = experiment.build(config).dataset
+    assert isinstance(found, Dataset)
+    assert found.split == "2 0 None"  # the fields of the configuration that it has
+    with pytest.raises(ConfigError, match="directory must say where my_lab:needs is"):
+        data.load("my_lab:needs")
+    config.data.name = "my_lab:lod"
+    for load in (lambda: data.load("my_lab:lod"), lambda: configuration.validate(config)):
+        with pytest.raises(ConfigError, match=r"config\.data\.name is 'my_lab:lod', .* 'lod'"):
+            load()
+    with pytest.raises(ConfigError, match=r"one of digits, .* \(did you mean 'cifar10'\?\)"):
+        data.load("cifar1")
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04", None])
+def test_a_damaged_file_of_kept_arrays_is_made_again(tmp_path, damage):
+    calls = []
+
+    def make():
+        calls.append(1)
+        return {"a": np.arange(600, dtype=np.float16), "b": np.array(3)}
+
+    cached(tmp_path, {"size": 3}, make)
+    (path,) = tmp_path.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(whole[200:300], bytes(100)) if damage is None else damage)
+    for _ in range(2):
+        kept = cached(tmp_path, {"size": 3}, make)
+        assert kept.keys() == {"a", "b"}
+        np.testing.assert_array_equal(kept["a"], np.arange(600))
+    assert len(calls) == 2

@@ -6,11 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import numpy_reference as reference
 import pytest
-from catalogue import LIF_AT_START
+from catalogue import LIF_AT_START, after_each
 from hypothesis import strategies as st
 
 from lnm_jax import neurons
-from lnm_jax.neurons import bounding, drift, fixed
+from lnm_jax.neurons import drift
 
 U = np.linspace(-1, 1, 101)
 DECAY = 0.25
@@ -22,16 +22,14 @@ def cases():
         theta = rng.normal(0, 0.5, degree)
         yield (
             f"polynomial-{degree}",
-            drift.learned_polynomial(bounding.clip(1.0), degree=degree, decay=DECAY),
+            drift.learned("polynomial", "clip", limit=1.0, degree=degree, decay=DECAY),
             {"theta": theta},
             lambda u, theta=theta: reference.polynomial(theta, u),
         )
         for limit in (1.0, 2.0):
             yield (
                 f"chebyshev-{degree}-{limit}",
-                drift.learned_chebyshev(
-                    bounding.clip(limit), limit=limit, degree=degree, decay=DECAY
-                ),
+                drift.learned("chebyshev", "clip", limit=limit, degree=degree, decay=DECAY),
                 {"theta": theta},
                 lambda u, theta=theta, limit=limit: reference.chebyshev(theta, u, limit),
             )
@@ -39,7 +37,7 @@ def cases():
         theta = rng.normal(0, 0.5, knots + 1)
         yield (
             f"spline-{knots}",
-            drift.learned_spline(bounding.clip(1.0), limit=1.0, knots=knots, decay=DECAY),
+            drift.learned("spline", "clip", limit=1.0, knots=knots, decay=DECAY),
             {"theta": theta},
             lambda u, theta=theta: reference.spline(theta, u, 1.0),
         )
@@ -51,19 +49,19 @@ def cases():
 
     yield (
         "mlp",
-        drift.learned_mlp(bounding.clip(1.0), hidden=5, decay=DECAY),
+        drift.learned("mlp", "clip", limit=1.0, hidden=5, decay=DECAY),
         weights,
         mlp_with_line,
     )
     yield (
         "quadratic",
-        fixed.quadratic(a_0=0.75, v_c=0.25, limit=1.0),
+        drift.quadratic(a_0=0.75, v_c=0.25, limit=1.0),
         {},
         lambda u: reference.quadratic(u, 0.75, 0.25),
     )
     yield (
         "exponential",
-        fixed.exponential(decay=DECAY, delta_t=0.1, v_t=0.2, limit=1.0),
+        drift.exponential(decay=DECAY, delta_t=0.1, v_t=0.2, limit=1.0),
         {},
         lambda u: reference.exponential(u, DECAY, 0.1, 0.2),
     )
@@ -107,11 +105,9 @@ def test_gradient_of_the_parameters_equals_differences(name):
 @hypothesis.given(seed=st.integers(0, 2**30), size=st.sampled_from([1, 3, 16, 37]))
 @hypothesis.settings(max_examples=20, deadline=None)
 @pytest.mark.parametrize("family", drift.FAMILIES)
-@pytest.mark.parametrize("bound", bounding.BOUNDS)
+@pytest.mark.parametrize("bound", drift.BOUNDS)
 def test_f_of_0_is_exactly_0_for_any_parameters(family, bound, seed, size):
-    f = drift.FAMILIES[family](
-        bounding.BOUNDS[bound](1.0), limit=1.0, degree=4, knots=6, hidden=5, decay=DECAY
-    )
+    f = drift.learned(family, bound, limit=1.0, degree=4, knots=6, hidden=5, decay=DECAY)
     start = f.init(jax.random.key(seed))
     params = jax.tree.map(lambda x: 3 * jax.random.normal(jax.random.key(seed), x.shape), start)
     np.testing.assert_array_equal(jax.jit(f.apply)(params, jnp.zeros(size)), 0)
@@ -122,8 +118,8 @@ def test_learnable_neurons_start_exactly_as_lif(fields):
     neuron = neurons.build(**fields)
     currents = jax.random.uniform(jax.random.key(3), (8, 500), minval=-0.7, maxval=0.9)
     params = neuron.init(jax.random.key(0))
-    states, spikes = neurons.trace(neuron, params, currents)
-    lif_states, lif_spikes = neurons.trace(neurons.lif(), {}, currents)
+    states, spikes = after_each(neuron, params, currents)
+    lif_states, lif_spikes = after_each(neurons.lif(), {}, currents)
     np.testing.assert_array_equal(spikes, lif_spikes)
     assert jnp.abs(lif_states).max() <= 1
     np.testing.assert_allclose(jax.tree.leaves(states)[0], lif_states, atol=1e-6)
@@ -156,7 +152,7 @@ def test_chebyshev_stays_in_its_interval_whatever_the_bound():
 
 
 def test_the_clips_derivative_is_1_up_to_its_ends_and_0_beyond():
-    clipped = bounding.clip(0.5)(lambda u: u)
+    clipped = drift.clip(0.5)(lambda u: u)
     v = jnp.array([-np.inf, -0.7, -0.5, 0.0, 0.5, 0.7, np.nan])
     np.testing.assert_array_equal(clipped(v), [-0.5, -0.5, -0.5, 0, 0.5, 0.5, np.nan])
     np.testing.assert_array_equal(jax.vmap(jax.grad(clipped))(v), [0, 0, 1, 1, 1, 0, 1])
@@ -164,7 +160,7 @@ def test_the_clips_derivative_is_1_up_to_its_ends_and_0_beyond():
 
 def test_the_linear_bound_continues_f_with_its_slope():
     theta = jnp.array([0.3, -0.4, 0.2])
-    f = bounding.linear(1.0)(lambda u: drift.polynomial(theta, u))
+    f = drift.tangent(1.0)(lambda u: drift.polynomial(theta, u))
     inside = lambda u: drift.polynomial(theta, u)
     slope = jax.grad(inside)
     for end in (-1.0, 1.0):

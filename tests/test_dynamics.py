@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from catalogue import VARIANTS, trained
+from catalogue import VARIANTS, after_each, trained
 
 from lnm_jax import neurons
 
@@ -25,12 +25,6 @@ def test_drift_of_several_variables_is_that_of_the_potential():
     params = neuron.init(jax.random.key(0))
     wanted = -0.75 * jnp.clip(U, -1, 1)
     np.testing.assert_allclose(neurons.drift_of(neuron, params, U), wanted, atol=1e-5)
-
-
-def test_drift_refuses_a_neuron_that_always_spikes():
-    always = neurons.lif()._replace(step=lambda p, v, i: (v, jnp.ones_like(v)))
-    with pytest.raises(ValueError, match="spikes even with 1024 taken off its potential"):
-        neurons.drift_of(always, {}, U)
 
 
 @pytest.mark.parametrize("decay_input", [True, False])
@@ -56,19 +50,13 @@ def test_drift_of_plif_is_its_leak_channel_by_channel(decay_input):
     np.testing.assert_array_equal(neurons.gain_of(neuron, params), wanted)
 
 
-def test_a_potential_that_spikes_does_not_round_the_others():
-    neuron = neurons.qif(a_0=0.75, v_c=0.25)
-    alone, beside = (neurons.drift_of(neuron, {}, jnp.array(u)) for u in ([0.3], [0.3, 900.0]))
-    assert alone[0] == beside[0]
-    np.testing.assert_allclose(beside, [0.75 * 0.3 * 0.05, 0.75 * 0.75], atol=1e-3)
-
-
 @pytest.mark.parametrize("name", [name for name in VARIANTS if name != "glif"])  # a learned gain
-def test_the_gain_is_1_to_the_bit_but_for_a_plif_that_scales(name):
+def test_the_gain_is_1_to_the_bit_but_where_a_rate_scales(name):
     shared = neurons.build(**VARIANTS[name], v_reset=0.3)
     for neuron in (shared, neurons.per_channel(shared, 3)):
         params = trained(neuron)
-        wanted = jax.nn.sigmoid(params["w"]) if name == "plif" else 1
+        gain = {"plif": "w", "tc_lif": "c_2"}.get(name)
+        wanted = jax.nn.sigmoid(params[gain]) if gain else 1
         np.testing.assert_array_equal(neurons.gain_of(neuron, params), wanted)
 
 
@@ -125,7 +113,7 @@ def test_plif_is_lif_with_a_scaled_current_and_learns_its_rate():
 
 
 def test_soft_reset_subtracts_the_threshold():
-    states, spikes = neurons.trace(neurons.if_(reset="soft"), {}, jnp.array([0.7, 0.4, 0.0]))
+    states, spikes = after_each(neurons.if_(reset="soft"), {}, jnp.array([0.7, 0.4, 0.0]))
     np.testing.assert_allclose(states, [0.2, 0.1, 0.1], atol=1e-6)
     np.testing.assert_array_equal(spikes, [1, 1, 0])
 
@@ -134,35 +122,37 @@ def test_the_two_variable_neuron_remembers_what_one_variable_forgets():
     neuron = neurons.lnm_two_variable(degree=1, w_decay=0.9, w_gain=0.5)
     params = neuron.init(jax.random.key(0))
     assert params["theta"].shape == (2,)  # u, w
-    (v, w), _ = neurons.trace(neuron, params, jnp.array([0.4, 0.0, 0.0]))
+    (v, w), _ = after_each(neuron, params, jnp.array([0.4, 0.0, 0.0]))
     np.testing.assert_allclose(w, [0, 0.2, 0.9 * 0.2 + 0.5 * 0.1], rtol=1e-5)
     np.testing.assert_allclose(v, [0.4, 0.1, 0.025], rtol=1e-5)  # LIF: w acts on nothing yet
     learned = {**params, "theta": jnp.array([-0.75, 1.0])}
-    (v, _), _ = neurons.trace(neuron, learned, jnp.array([0.4, 0.0, 0.0]))
+    (v, _), _ = after_each(neuron, learned, jnp.array([0.4, 0.0, 0.0]))
     np.testing.assert_allclose(v[2], 0.25 * 0.1 + 0.2, rtol=1e-5)
 
 
-def test_before_firing_shows_what_the_reset_hides():
+def test_a_trace_shows_what_the_reset_hides():
     currents = jnp.array([[0.4, 0.9], [0.5, 0.1]])
-    states, spikes = neurons.trace(neurons.lif(), {}, currents)
+    before, v_in, spikes, state = neurons.trace(neurons.lif(), {}, currents)
+    np.testing.assert_allclose(before, [[0, 0], [0.4, 0]])
+    np.testing.assert_allclose(v_in, [[0.4, 0.9], [0.6, 0.1]])
     np.testing.assert_array_equal(spikes, [[0, 1], [1, 0]])
-    v_in = neurons.before_firing(neurons.lif(), {}, states, currents)
-    np.testing.assert_allclose(v_in, [[0.4, 0.9], [0.6, 0.1]], atol=1e-4)
+    np.testing.assert_allclose(state, [0, 0.1])
+    psn = neurons.psn(timesteps=2)
+    params = {"weights": jnp.eye(2), "c": jnp.array([-0.5, 0.0])}
+    before, v_in, spikes, state = neurons.trace(psn, params, currents)
+    assert before is state is None
+    np.testing.assert_allclose(v_in, currents - jnp.array([[0.5], [0.0]]))
+    np.testing.assert_array_equal(spikes, [[0, 1], [1, 1]])
 
 
-@pytest.mark.parametrize("decay_input", [True, False])
-def test_before_firing_of_plif_shows_what_the_reset_hides(decay_input):
-    neuron = neurons.per_channel(neurons.plif(decay_input=decay_input), 2)
-    params = {"w": jnp.array([0.0, 1.0])}
-    rate = np.asarray(jax.nn.sigmoid(params["w"]))
-    currents = jax.random.normal(jax.random.key(0), (6, 50, 2)) + 0.5
-    states, spikes = neurons.trace(neuron, params, currents)
-    v_in = jax.jit(lambda *a: neurons.before_firing(neuron, *a))(params, states, currents)
-    before = np.concatenate([np.zeros((1, 50, 2)), states[:-1]])
-    wanted = (1 - rate) * before + (rate if decay_input else 1) * np.asarray(currents)
-    np.testing.assert_allclose(v_in, wanted, atol=2e-4)
-    assert 0.1 < spikes.mean() < 0.9
-    np.testing.assert_allclose(v_in[spikes == 0], states[spikes == 0], atol=2e-4)
+def test_a_neuron_of_three_functions_runs_and_has_no_f():
+    neuron = neurons.Neuron(*neurons.lif()[:3])
+    currents = jnp.array([0.4, 0.9])
+    np.testing.assert_array_equal(neurons.run(neuron, {}, currents), [0, 1])
+    assert neurons.trace(neuron, {}, currents).v_in is None
+    for look in (neurons.drift_of, lambda *given: neurons.gain_of(*given[:2])):
+        with pytest.raises(ValueError, match=r"f of a neuron needs `integrate`"):
+            look(neuron, {}, currents)
 
 
 def test_fit_degree_is_the_least_squares_polynomial_on_the_voltages():
@@ -182,7 +172,7 @@ def test_fit_degree_is_the_least_squares_polynomial_on_the_voltages():
 def test_fit_degree_counts_changed_spikes_and_changes_none_at_full_degree():
     neuron = neurons.lnm(degree=3)
     currents = jax.random.normal(jax.random.key(0), (6, 300)) * 0.5
-    states, _ = neurons.trace(neuron, CUBIC, currents)
+    states, _ = after_each(neuron, CUBIC, currents)
     changes = {}
     for degree in (1, 2, 3):
         fit = neurons.fit_degree(neuron, CUBIC, states, degree, currents=currents)

@@ -17,19 +17,17 @@ COUNTS = [
     Count("spike", "spiking", (4, 4, 2), 0, 32, 0),
     Count("classifier", "dense", (10,), 320, 0, 320),
 ]
-NEURON = {"kind": "lnm", "family": "polynomial", "degree": 3, "hidden": 4}
+
+
+def experiment_of(kind="lnm"):
+    config = SimpleNamespace(neuron=SimpleNamespace(kind=kind))
+    return SimpleNamespace(config=config, neuron=neurons.build(kind), model=None, input_shape=None)
 
 
 def made(monkeypatch, **neuron):
     """A run and a recording of T = 4 whose layer spikes at 0.25 and is at 0 in half its updates."""
     monkeypatch.setattr(energy.models, "counts", lambda model, shape: COUNTS)
-    run = SimpleNamespace(
-        experiment=SimpleNamespace(
-            config=SimpleNamespace(neuron=SimpleNamespace(**(NEURON | neuron))),
-            model=None,
-            input_shape=None,
-        )
-    )
+    run = SimpleNamespace(experiment=experiment_of(**neuron))
     layer = Layer(
         "spike", {}, np.linspace(-4, 4, 5), np.array([0, 32, 32, 0]), 64, -1.0, 0.4,
         np.ones((4, 4, 2)), 4, np.zeros((4, 1)), np.zeros(1),
@@ -90,10 +88,11 @@ def test_lif_is_compared_at_equal_rates_and_differs_in_the_neurons_macs_alone(mo
     ],
 )
 def test_macs_of_an_update(fields, macs):
-    assert energy.macs_per_update(SimpleNamespace(**(NEURON | fields))) == macs
+    assert neurons.build(**fields).facts.macs == macs
 
 
 def test_every_neuron_with_a_step_has_its_count():
-    assert set(energy.MACS) == set(neurons.NEURONS) - set(PARALLEL)
+    counted = {kind for kind in neurons.NEURONS if neurons.build(kind).facts.macs is not None}
+    assert counted == set(neurons.NEURONS) - set(PARALLEL)
     with pytest.raises(ConfigError, match=r"neuron\.kind psn has no count"):
-        energy.macs_per_update(SimpleNamespace(**(NEURON | {"kind": "psn"})))
+        energy.macs_per_update(experiment_of(kind="psn"))

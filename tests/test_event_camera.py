@@ -1,14 +1,13 @@
 """The simulated event camera: what its model implies, and the sets that are made with it."""
 
-import os
-import subprocess
-import sys
+import functools
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from lnm_jax.data import digits, digits_dvs, event_camera, events, simulate
+from lnm_jax import data
+from lnm_jax.data import digits, event_camera, events, simulated
 from lnm_jax.data.event_camera import Camera, Motion
 from lnm_jax.errors import ConfigError
 
@@ -175,63 +174,34 @@ def test_luminance_is_that_of_srgb():
     np.testing.assert_allclose(event_camera.luminance(image[..., 0])[0, 3], 0.5029, atol=1e-4)
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """Images of two classes, of several kinds and sizes."""
+def test_images_of_a_folder_are_seen_by_the_camera(tmp_path, monkeypatch):
     generator = np.random.default_rng(0)
-    for name in ("cat", "dog"):
-        (tmp_path / "images" / "train" / name).mkdir(parents=True)
-        for number, mode in enumerate(("RGB", "L", "RGBA")):
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            (tmp_path / split / name).mkdir(parents=True)
             small = generator.integers(0, 256, (4, 6, 3), dtype=np.uint8)
             image = Image.fromarray(small).resize((60, 40), Image.Resampling.BICUBIC)
-            image.convert(mode).save(tmp_path / "images" / "train" / name / f"{number}.png")
-    return tmp_path / "images"
-
-
-def test_a_folder_of_images_becomes_recordings_that_are_labelled_simulated(folder, tmp_path):
-    result = subprocess.run(
-        [sys.executable, "-m", "lnm_jax.data.simulate", folder, tmp_path / "out", "--limit=2"],
-        capture_output=True,
-        text=True,
-        check=True,
+            image.save(tmp_path / split / name / "0.png")
+    brief = Motion(loops=1, radius=2)
+    monkeypatch.setattr(event_camera, "Motion", lambda: brief)
+    load = functools.partial(data.load, "folder_dvs", directory=str(tmp_path), timesteps=4)
+    dataset = load()
+    assert (dataset.num_classes, dataset.train.images.shape) == (2, (2, 4, 48, 48, 2))
+    assert dataset.split == "directories train and test, simulated recordings"
+    assert (dataset.train.images.mean((1, 2, 3, 4)) > 0.002).all()
+    # Images are on the sensor as they are: 128x128, in the light of their grey values.
+    light = event_camera.luminance(
+        data.load("folder", directory=str(tmp_path), image_size=128)[1][0][1]
     )
-    assert result.stdout.startswith("4 simulated recordings")
-    assert result.stderr == ""  # no bar where there is no terminal
-    root = tmp_path / "out" / "CIFAR10DVS"
-    assert (root / "README.txt").read_text().startswith("SIMULATED recordings")
-    names = sorted(str(path.relative_to(root)) for path in root.rglob("*.aedat4"))
-    assert names == [f"{name}/{number}.aedat4" for name in ("cat", "dog") for number in (0, 1)]
-    assert os.listdir(tmp_path / "out") == ["CIFAR10DVS"]
-    dataset = events.load(directory=str(tmp_path / "out"), timesteps=4, image_size=48)
-    assert dataset.num_classes == 2
-    assert dataset.split.endswith("simulated recordings")
-    assert dataset.train.images.shape == (2, 4, 48, 48, 2)
-    assert (dataset.train.images.mean((1, 2, 3, 4)) > 0.01).all()
-    with pytest.raises(ConfigError, match="is there already"):
-        simulate.simulate(str(folder), str(tmp_path / "out"))
-
-
-def test_a_damaged_image_is_named_and_nothing_is_left(folder, tmp_path, capsys):
-    path = folder / "train" / "dog" / "2.png"
-    path.write_bytes(path.read_bytes()[:200])
-    assert simulate.main([str(folder), str(tmp_path / "out")]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith(f"simulate: {path}: not a whole image")
-    assert error.count("\n") == 1
-    assert os.listdir(tmp_path / "out") == []
-
-
-def test_a_folder_without_images_or_a_place_to_write_is_an_error(folder, tmp_path):
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ConfigError, match="no images; expected"):
-        simulate.simulate(str(tmp_path / "empty"), str(tmp_path / "out"))
-    with pytest.raises(ConfigError, match="cannot be read"):
-        simulate.simulate(str(tmp_path / "absent"), str(tmp_path / "out"))
-    with pytest.raises(ConfigError, match="limit = 0"):
-        simulate.simulate(str(folder), str(tmp_path / "out"), limit=0)
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="cannot be written"):
-        simulate.simulate(str(folder), str(tmp_path / "file"))
+    seen = event_camera.record(light, motion=brief, seed=3)
+    expected = events.frames(seen, sensor_size=(128, 128), timesteps=4, image_size=48)
+    np.testing.assert_array_equal(dataset.test.images[1], expected)
+    monkeypatch.setattr(simulated, "_frames", lambda *args, **rest: pytest.fail("simulated again"))
+    np.testing.assert_array_equal(load().test.images, dataset.test.images)
+    with pytest.raises(ConfigError, match="memory_limit=1e-06 GiB of images"):
+        load(memory_limit=1e-6)
+    with pytest.raises(ConfigError, match="timesteps = 0: must be at least 1"):
+        load(timesteps=0)
 
 
 @pytest.fixture
@@ -248,21 +218,22 @@ def few_digits(monkeypatch):
 
 def test_digits_are_recorded_in_their_own_split(few_digits, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    dataset = digits_dvs.load(timesteps=5)
+    dataset = simulated.load_digits(timesteps=5)
     assert dataset.train.images.shape == (40, 5, 32, 32, 2)
     assert dataset.test.images.shape == (10, 5, 32, 32, 2)
     np.testing.assert_array_equal(dataset.test.labels, few_digits.test.labels)
     assert dataset.split == "stratified 80/20, fixed, simulated recordings"
     # Every digit moves, in both directions, and never out of sight.
     assert (dataset.train.images.max((2, 3)) > 0).all()
-    recorded = digits_dvs.record(few_digits.train.images[7], 7)
+    light = simulated.digit_light(few_digits.train.images[7])
+    recorded = event_camera.record(light, motion=simulated.DIGITS_MOTION, seed=7)
     np.testing.assert_array_equal(
         dataset.train.images[7],
         events.frames(recorded, sensor_size=(32, 32), timesteps=5, image_size=32),
     )
-    monkeypatch.setattr(digits_dvs, "record", lambda image, seed: pytest.fail("simulated again"))
+    monkeypatch.setattr(simulated, "_frames", lambda *args, **rest: pytest.fail("simulated again"))
     assert len(list((tmp_path / "lnm_jax" / "digits_dvs").iterdir())) == 1
-    again = digits_dvs.load(timesteps=5)
+    again = simulated.load_digits(timesteps=5)
     np.testing.assert_array_equal(again.train.images, dataset.train.images)
     np.testing.assert_array_equal(again.test.images, dataset.test.images)
 
@@ -270,7 +241,7 @@ def test_digits_are_recorded_in_their_own_split(few_digits, tmp_path, monkeypatc
 def test_frames_of_digits_tell_the_digits_apart(few_digits, tmp_path):
     from sklearn.neighbors import KNeighborsClassifier
 
-    dataset = digits_dvs.load(cache=str(tmp_path))
+    dataset = simulated.load_digits(cache=str(tmp_path))
     flat = lambda split: split.images.reshape(len(split.labels), -1).astype(np.float32)
     model = KNeighborsClassifier(1).fit(flat(dataset.train), dataset.train.labels)
     # By chance 50 % or more of ten would be right one time in 600.

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from catalogue import PARALLEL, trained
 
 from lnm_jax import layers, neurons
 from lnm_jax.layers import convolution, winograd
@@ -72,9 +73,9 @@ def test_a_fitted_window_follows_the_spread_of_the_potential():
     variables = jax.jit(layer.init)(jax.random.key(0), currents)
     run = jax.jit(partial(layer.apply, train=True, mutable=["batch_stats"]))
     spikes, updates = run(variables, currents)
-    states, wanted = neurons.trace(neuron, {}, currents)
-    np.testing.assert_array_equal(spikes, wanted)  # the width is in the backward pass alone
-    deviation = neurons.before_firing(neuron, {}, states, currents).std()
+    trace = neurons.trace(neuron, {}, currents)
+    np.testing.assert_array_equal(spikes, trace.spikes)  # the width is in the backward pass alone
+    deviation = trace.v_in.std()
     np.testing.assert_allclose(updates["batch_stats"]["deviation"], deviation, rtol=1e-4)
 
     def gradient(layer, variables, **mode):
@@ -140,3 +141,43 @@ def test_wide_layers_use_winograd_on_a_cpu_and_nowhere_else():
         program = convolve.trace(x, wide).lower(lowering_platforms=(platform,)).as_text()
         assert program.count("stablehlo.dot_general") in (products, products + 2), platform
         assert ("stablehlo.convolution" in program) == (products == 0), platform
+
+
+@pytest.mark.parametrize("kind", [kind for kind in neurons.NEURONS if kind not in PARALLEL])
+def test_a_recording_may_be_fed_in_pieces(kind):
+    neuron = neurons.build(kind)
+    params = trained(neuron)
+    currents = 0.8 * jax.random.normal(jax.random.key(0), (12, 6, 3)) + 0.2
+    whole, last = jax.jit(partial(neurons.run, neuron, return_state=True))(params, currents)
+    state, pieces = None, []
+    for piece in jnp.split(currents, [1, 5]):
+        spikes, state = neurons.run(neuron, params, piece, state=state, return_state=True)
+        pieces.append(spikes)
+    np.testing.assert_array_equal(jnp.concatenate(pieces), whole)
+    assert whole.any()
+    for got, want in zip(jax.tree.leaves(state), jax.tree.leaves(last), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-6)
+    np.testing.assert_array_equal(
+        neurons.run(neuron, params, currents[5:], state=jax.tree.map(lambda x: x, state)),
+        neurons.run(neuron, params, currents[5:], state=state, backend="scan"),
+    )
+
+
+@pytest.mark.parametrize("fields", [{}, {"membrane_norm": True}, {"start": "learned"}], ids=str)
+def test_a_layer_goes_on_from_its_state(fields):
+    layer = layers.Spiking(neurons.lnm(), **fields)
+    currents = 0.5 * jax.random.normal(jax.random.key(0), (7, 4, 3)) + 0.3
+    variables = layer.init(jax.random.key(1), currents)
+    assert "state" not in variables
+    whole, pieces, state = layer.apply(variables, currents), [], {}
+    for piece in jnp.split(currents, [2]):
+        spikes, state = layer.apply({**variables, **state}, piece, mutable=["state"])
+        pieces.append(spikes)
+    np.testing.assert_array_equal(jnp.concatenate(pieces), whole)
+
+
+def test_a_parallel_neuron_has_no_state_to_go_on_from():
+    layer, currents = layers.Spiking(neurons.psn(timesteps=2)), jnp.ones((2, 1, 3))
+    variables = layer.init(jax.random.key(0), currents)
+    with pytest.raises(ValueError, match=r"a parallel neuron .* has no state"):
+        layer.apply(variables, currents, mutable=["state"])

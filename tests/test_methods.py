@@ -10,7 +10,7 @@ import pytest
 from lnm_jax import data, export, models, neurons
 from lnm_jax.configs import digits
 from lnm_jax.errors import ConfigError
-from lnm_jax.layers import ConvNorm, MembraneNorm, Spiking
+from lnm_jax.layers import ConvNorm, Spiking
 from lnm_jax.models.side_head import SideHead
 from lnm_jax.training import adaptation, configuration, experiment, loop, losses, objectives
 from lnm_jax.training.state import TrainState
@@ -179,8 +179,7 @@ def test_tebns_scale_multiplies_batch_norms_bias_too(train):
 def membrane_norm(gate_gradient=True, **fields):
     """MPBN of LIF with a threshold of 0.5 and a rectangle of width 1."""
     given = {"threshold": 0.5, "gate_gradient": gate_gradient}
-    lif = neurons.lif(decay=0.25, **given)
-    return MembraneNorm(lif, firing=neurons.firing_of(**given), **fields)
+    return Spiking(neurons.lif(decay=0.25, **given), membrane_norm=True, **fields)
 
 
 @pytest.mark.parametrize("gate_gradient", [False, True])

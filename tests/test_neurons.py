@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from catalogue import after_each
 
 from lnm_jax import neurons
 
@@ -48,7 +49,7 @@ def test_a_new_lnm_spikes_exactly_as_lif_inside_the_bound(degree):
     params = lnm.init(jax.random.key(0))
     assert params["theta"].shape == (degree,)
     currents = jnp.clip(CURRENTS, -0.7, None)  # decay 0.25: potentials stay above -1
-    states, spikes = neurons.trace(lnm, params, currents)
+    states, spikes = after_each(lnm, params, currents)
     assert jnp.abs(states).max() <= 1
     np.testing.assert_array_equal(spikes, neurons.run(lif, {}, currents))
     assert 0.1 < spikes.mean() < 0.9
@@ -88,7 +89,7 @@ def test_surrogates_have_their_published_shape():
 def test_potentials_stay_float32_under_bfloat16_currents():
     neuron = neurons.lif(decay=1.0, threshold=100.0)
     currents = jnp.full((300, 1), 0.01, jnp.bfloat16)
-    states, spikes = neurons.trace(neuron, {}, currents)
+    states, spikes = after_each(neuron, {}, currents)
     assert states.dtype == jnp.float32
     assert spikes.dtype == jnp.bfloat16
     # In bfloat16 the sum would stop growing near 2, where 0.01 is half a unit.
@@ -99,7 +100,7 @@ def test_rolled_and_unrolled_scans_agree():
     currents = jnp.tile(CURRENTS, (20, 1, 1))  # T = 120, rolled
     neuron = neurons.lnm()
     params = {"theta": jnp.array([-0.5, 0.3, -0.2])}
-    states, spikes = neurons.trace(neuron, params, currents)
+    states, spikes = after_each(neuron, params, currents)
     v = neuron.reset(currents.shape[1:], jnp.float32)
     for t in range(8):
         v, z = neuron.step(params, v, currents[t])

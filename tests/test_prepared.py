@@ -1,15 +1,289 @@
-"""Reading prepared sets, written here by TensorFlow Datasets' own builder."""
+"""CIFAR from its archive to arrays, and ImageNet, as TensorFlow Datasets prepares them."""
 
+import contextlib
+import gc
+import hashlib
+import http.server
 import io
 import logging
 import os
 import pickle
+import resource
+import tarfile
+import threading
 
 import numpy as np
 import pytest
 
-from lnm_jax.data import prepared, statistics
+from lnm_jax.data import prepared
 from lnm_jax.errors import ConfigError
+
+# pooch leaves the connections of failed attempts to the garbage collector.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
+)
+CLASSES = {"cifar10": (10,), "cifar100": (20, 100)}  # of each label of a record
+
+
+def records(name, images):
+    """Files of a small CIFAR in the binary format: labels, then 3x32x32 grey values, a record."""
+    archive, random = prepared.ARCHIVES[name], np.random.default_rng(0)
+    files = {}
+    for file in (*archive.train, *archive.test):
+        files[file] = random.integers(0, 256, (images, len(CLASSES[name]) + 3072), np.uint8)
+        files[file][:, : len(CLASSES[name])] %= np.array(CLASSES[name], np.uint8)
+    return files
+
+
+def pack(name, files):
+    """The archive of these records, and names of the classes."""
+    archive, buffer = prepared.ARCHIVES[name], io.BytesIO()
+    files = {file: data.tobytes() for file, data in files.items()}
+    for file, classes in zip(archive.labels.values(), CLASSES[name], strict=True):
+        files[file] = ("\n".join(f"class{i}" for i in range(classes)) + "\n\n").encode()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for file, data in files.items():
+            member = tarfile.TarInfo(archive.prefix + file)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def publish(monkeypatch):
+    """Makes an archive the one that is expected; `url` is one that nobody answers."""
+
+    def publish(name, data, url="http://127.0.0.1:9/archive.tar.gz"):
+        expected = prepared.ARCHIVES[name]._replace(
+            url=url, sha256=hashlib.sha256(data).hexdigest()
+        )
+        monkeypatch.setitem(prepared.ARCHIVES, name, expected)
+
+    return publish
+
+
+@pytest.fixture
+def small(tmp_path, publish):
+    """A directory with the archive of a CIFAR-10 of 30 images, and its records."""
+    files = records("cifar10", 5)
+    data = pack("cifar10", files)
+    publish("cifar10", data)
+    (tmp_path / "downloads").mkdir()
+    (tmp_path / "downloads" / "archive.tar.gz").write_bytes(data)
+    return tmp_path
+
+
+def load(directory):
+    return prepared.load_cifar(name="cifar10", directory=directory)
+
+
+def refused(directory):
+    """The message, which is one line."""
+    with pytest.raises(ConfigError) as error:
+        load(directory)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# Downloading
+
+
+@pytest.fixture
+def server(publish, monkeypatch):
+    """Serves the archive of a CIFAR-10 as `plan` says, a word a request, then well."""
+    data = pack("cifar10", records("cifar10", 5))
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+        def do_GET(self):
+            how = httpd.plan.pop(0) if httpd.plan else "good"
+            httpd.requests += 1
+            if how.isdigit():
+                self.send_error(int(how))
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            body = {"truncates": data[:5000], "other": bytes(len(data))}.get(how, data)
+            with contextlib.suppress(ConnectionError):
+                self.wfile.write(body)
+
+    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    httpd.plan, httpd.requests = [], 0
+    publish("cifar10", data, f"http://127.0.0.1:{httpd.server_port}/archive.tar.gz")
+    monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)  # between attempts
+    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield httpd
+    gc.collect()  # connections, see above
+    httpd.shutdown()
+    thread.join()
+    httpd.server_close()
+
+
+@pytest.mark.parametrize("plan", [[], ["truncates", "500", "other"]])
+def test_cifar_is_downloaded_once_whatever_the_server_does(server, tmp_path, plan):
+    server.plan = list(plan)
+    dataset = load(tmp_path / "new")
+    assert (len(dataset.train.labels), len(dataset.test.labels)) == (25, 5)
+    assert server.requests == len(plan) + 1
+    assert (tmp_path / "new" / "downloads" / "archive.tar.gz").is_file()
+    load(tmp_path / "new")
+    assert server.requests == len(plan) + 1
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"), [("404", "404 Client Error"), ("other", "SHA256 hash of downloaded file")]
+)
+def test_a_download_that_fails_says_so_in_one_line(server, tmp_path, how, reason):
+    server.plan = [how] * 9
+    message = refused(tmp_path)
+    assert message.startswith(f"{prepared.ARCHIVES['cifar10'].url}: ")
+    assert reason in message
+    assert message.endswith(f"put it in {tmp_path / 'downloads'}")
+    assert os.listdir(tmp_path / "downloads") == []
+    assert server.requests == prepared.RETRIES + 1
+
+
+def test_without_a_network_a_damaged_archive_is_named(small, monkeypatch):
+    monkeypatch.setattr(prepared, "RETRIES", 0)
+    path = small / "downloads" / "archive.tar.gz"
+    path.write_bytes(path.read_bytes()[:-1])
+    message = refused(small)
+    assert "Connection refused" in message
+    assert message.endswith(f"{small / 'downloads'}, where another or a damaged one is")
+
+
+# Preparing
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_the_official_builder_reads_what_is_prepared(tmp_path, publish, capsys, name):
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core import hashing
+
+    files = records(name, 4)
+    data = pack(name, files)
+    publish(name, data)
+    (tmp_path / "downloads").mkdir()
+    (tmp_path / "downloads" / "archive.tar.gz").write_bytes(data)
+    prepared.prepare_cifar(name, tmp_path)
+    assert capsys.readouterr().out == ""
+
+    archive, labels = prepared.ARCHIVES[name], len(CLASSES[name])
+    sources = tfds.data_source(name, data_dir=tmp_path, download=False)
+    ours = prepared.load_cifar(name=name, directory=str(tmp_path))
+    kept = prepared.load_cifar(name=name, directory=str(tmp_path))
+    for split in ("train", "test"):
+        rows = np.concatenate([files[file] for file in getattr(archive, split)])
+        order = sorted(range(len(rows)), key=hashing.Hasher(split).hash_key)
+        for index, example in zip(order, sources[split], strict=True):
+            image = rows[index, labels:].reshape(3, 32, 32).transpose(1, 2, 0)
+            np.testing.assert_array_equal(example["image"], image)
+            assert example["id"].decode() == f"{split}_{index:05d}"
+            assert example["label"] == rows[index, labels - 1]
+            if name == "cifar100":
+                assert example["coarse_label"] == rows[index, 0]
+        for dataset in (ours, kept):
+            images, found = getattr(dataset, split)
+            assert (images.dtype, found.dtype) == (np.uint8, np.int32)
+            np.testing.assert_array_equal(images, [e["image"] for e in sources[split]])
+            np.testing.assert_array_equal(found, [e["label"] for e in sources[split]])
+    info = tfds.builder(name, data_dir=tmp_path).info
+    assert info.features["label"].names[1] == "class1"
+    assert ours.num_classes == CLASSES[name][-1]
+    np.testing.assert_array_equal(ours.mean, prepared.MEAN_STD[name]["mean"])
+
+
+@contextlib.contextmanager
+def small_files():
+    """The system refuses to write more than a few records' worth, as a quota does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("archive", ["is there", "is downloaded"])
+def test_a_full_disk_leaves_nothing_half_prepared(small, server, archive):
+    if archive == "is downloaded":
+        (small / "downloads" / "archive.tar.gz").unlink()
+    with small_files():
+        message = refused(small)
+    assert message.startswith(f"{small}: ")
+    assert "File too large" in message
+    assert message.endswith("set config.data.directory to one with room that can be written")
+    assert len(load(small).train.labels) == 25
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    assert refused(tmp_path / "file" / "d").startswith(
+        f"{tmp_path / 'file' / 'd'}: Not a directory"
+    )
+
+
+def test_who_prepares_the_same_set_takes_turns(small, monkeypatch):
+    build, builds = prepared._build, []
+    monkeypatch.setattr(prepared, "_build", lambda *args: builds.append(args) or build(*args))
+    # A lock belongs to who opened the file: to a thread as well as to a process.
+    threads = [
+        threading.Thread(target=prepared.prepare_cifar, args=("cifar10", small)) for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(builds) == 1
+
+
+# Reading
+
+
+def test_decoded_images_are_kept_until_the_set_changes(small, monkeypatch):
+    read, records = [], prepared._records
+    monkeypatch.setattr(prepared, "_records", lambda *args: read.append(args[1]) or records(*args))
+    load(small)
+    load(small)
+    assert read == ["train", "test"]
+    os.utime(small / "cifar10" / "3.0.2" / "cifar10-train.array_record-00000-of-00001")
+    load(small)  # written again
+    assert read == ["train", "test"] * 2
+
+
+@pytest.mark.parametrize("damage", ["information", "truncated", "missing", "garbage", "format"])
+def test_a_damaged_set_is_named_in_one_line(small, damage):
+    path = prepared.prepare_cifar("cifar10", small)
+    file = path / "cifar10-test.array_record-00000-of-00001"
+    if damage == "information":
+        (path / "dataset_info.json").write_text("{")
+    elif damage == "truncated":
+        file.write_bytes(file.read_bytes()[:-1000])
+    elif damage == "garbage":
+        file.write_bytes(bytes(file.stat().st_size))
+    elif damage == "missing":
+        file.unlink()
+    else:
+        info = path / "dataset_info.json"
+        info.write_text(info.read_text().replace("array_record", "tfrecord"))
+    message = refused(small)
+    assert message.startswith(f"{path}: ")
+    expected = "prepared as tfrecord" if damage == "format" else "delete this directory and prepare"
+    assert expected in message
+
+
+def test_the_newest_version_is_read(tmp_path):
+    for version in ("3.0.2", "3.0.10", "3.0.9", "incomplete.ABCDEF_3.0.11"):
+        (tmp_path / "cifar10" / version).mkdir(parents=True)
+        (tmp_path / "cifar10" / version / "dataset_info.json").touch()
+    assert prepared.locate("cifar10", tmp_path).name == "3.0.10"
+
+
+# ImageNet
 
 
 def encode(image, form):
@@ -20,7 +294,7 @@ def encode(image, form):
     return buffer.getvalue()
 
 
-def write(name, directory, splits, file_format="array_record"):
+def write(name, directory, splits):
     """Prepares examples under the features and the version of the official builder."""
     import tensorflow_datasets as tfds
 
@@ -39,126 +313,10 @@ def write(name, directory, splits, file_format="array_record"):
             raise AssertionError
 
     Synthetic.name = name
-    Synthetic(data_dir=directory, file_format=file_format).download_and_prepare(
+    Synthetic(data_dir=directory, file_format="array_record").download_and_prepare(
         download_dir=directory / "downloads"
     )
     return directory / name / str(official.version)
-
-
-def cifar(name, images=30):
-    """Examples of both splits by id."""
-    random = np.random.default_rng(0)
-    splits = {}
-    for split in ("train", "test"):
-        splits[split] = [
-            {
-                "id": f"{split}_{i:05d}",
-                "image": random.integers(0, 256, (32, 32, 3), dtype=np.uint8),
-                "label": i % 10,
-            }
-            | ({"coarse_label": (i + 7) % 20} if name == "cifar100" else {})
-            for i in range(images)
-        ]
-    return splits
-
-
-def write_cifar(name, directory, splits):
-    encoded = {
-        split: [example | {"image": encode(example["image"], "PNG")} for example in examples]
-        for split, examples in splits.items()
-    }
-    return write(name, directory, encoded)
-
-
-@pytest.mark.parametrize(("name", "classes"), [("cifar10", 10), ("cifar100", 100)])
-def test_cifar_is_read_as_tensorflow_datasets_reads_it(tmp_path, name, classes):
-    import tensorflow_datasets as tfds
-
-    write_cifar(name, tmp_path, cifar(name))
-    dataset = prepared.load_cifar(name=name, directory=tmp_path)
-    cached = prepared.load_cifar(name=name, directory=str(tmp_path))
-    for split in ("train", "test"):
-        official = list(tfds.data_source(name, split=split, data_dir=tmp_path, download=False))
-        for found in (getattr(dataset, split), getattr(cached, split)):
-            assert (found.images.dtype, found.labels.dtype) == (np.uint8, np.int32)
-            np.testing.assert_array_equal(found.images, [e["image"] for e in official])
-            np.testing.assert_array_equal(found.labels, [e["label"] for e in official])
-    assert dataset.num_classes == classes
-    np.testing.assert_array_equal(dataset.mean, statistics.STATISTICS[name].mean)
-
-
-def test_decoded_images_are_kept_until_the_set_changes(tmp_path, monkeypatch):
-    path = write_cifar("cifar10", tmp_path, cifar("cifar10"))
-    decoded = []
-    decode = prepared._decode
-    monkeypatch.setattr(prepared, "_decode", lambda *args: decoded.append(args[1]) or decode(*args))
-
-    def load():
-        decoded.clear()
-        images = prepared.load_cifar(name="cifar10", directory=tmp_path).train.images
-        return images, list(decoded)
-
-    first, what = load()
-    assert what == ["train", "test"]
-    assert load()[1] == []
-    os.utime(path / "cifar10-train.array_record-00000-of-00001")  # written again
-    assert load()[1] == ["train", "test"]
-    cache = path / "lnm_jax-train-decoded.npz"
-    cache.write_bytes(cache.read_bytes()[:-100])
-    images, what = load()
-    assert what == ["train"]
-    np.testing.assert_array_equal(images, first)
-    # Where nothing can be written, nothing is kept, and nothing is left over.
-    for file in path.glob("lnm_jax*"):
-        file.unlink()
-    before = sorted(os.listdir(path))
-
-    def refuse(*args):
-        raise PermissionError
-
-    monkeypatch.setattr(prepared.os, "replace", refuse)
-    assert load()[1] == ["train", "test"]
-    assert sorted(os.listdir(path)) == before
-
-
-@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-def test_an_unprepared_directory_gets_the_command_to_run(tmp_path, name):
-    command = f"python -m lnm_jax.data.prepare {name} --data-dir {tmp_path}"
-    for directory in ("", name, f"{name}/3.0.2"):  # the last one without its information
-        (tmp_path / directory).mkdir(exist_ok=True)
-        with pytest.raises(ConfigError) as error:
-            prepared.load_cifar(name=name, directory=tmp_path)
-        assert str(error.value).endswith(command)
-    with pytest.raises(ConfigError, match=r"not prepared here.*tfds build imagenet2012"):
-        prepared.load_imagenet(directory=tmp_path, workers=0, skip_corrupt=False)
-
-
-@pytest.mark.parametrize("damage", ["information", "truncated", "missing", "garbage"])
-def test_a_damaged_set_is_named_in_one_line(tmp_path, damage):
-    path = write_cifar("cifar10", tmp_path, cifar("cifar10"))
-    file = path / "cifar10-test.array_record-00000-of-00001"
-    if damage == "information":
-        (path / "dataset_info.json").write_text("{")
-    elif damage == "truncated":
-        file.write_bytes(file.read_bytes()[:70_000])
-    elif damage == "garbage":
-        file.write_bytes(bytes(file.stat().st_size))
-    else:
-        file.unlink()
-    with pytest.raises(ConfigError, match=r"damaged .*delete this directory and prepare") as error:
-        prepared.load_cifar(name="cifar10", directory=tmp_path)
-    assert str(error.value).startswith(f"{path}: ")
-    assert "\n" not in str(error.value)
-
-
-def test_the_newest_version_is_read(tmp_path):
-    for version in ("3.0.2", "3.0.10", "3.0.9", "3.0.11.incomplete"):
-        (tmp_path / "cifar10" / version).mkdir(parents=True)
-        (tmp_path / "cifar10" / version / "dataset_info.json").touch()
-    assert prepared.locate("cifar10", tmp_path).name == "3.0.10"
-
-
-# --- ImageNet -------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -247,7 +405,6 @@ def test_another_image_of_the_class_stands_in_for_a_corrupt_one(imagenet, caplog
             assert image % 3 == 1
         else:
             assert image is None  # no image of class 2 is left
-    assert len(skipping.read.skipped) == 5
     assert len(caplog.records) == 5  # once an image
     with pytest.raises(ConfigError, match="every other image of its class"):
         skipping.read(int(np.flatnonzero(strict.labels == 2)[0]), None)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from catalogue import RESETS, VARIANTS, trained
+from catalogue import RESETS, VARIANTS, after_each, trained
 from hypothesis import strategies as st
 
 from lnm_jax import neurons
@@ -26,7 +26,7 @@ def compiled(variant, reset):
     def gradient(params, currents):
         return jax.grad(lambda *x: over_time.scan(neuron, *x).sum(), (0, 1))(params, currents)
 
-    return neuron, jax.jit(functools.partial(neurons.trace, neuron)), jax.jit(gradient)
+    return neuron, jax.jit(functools.partial(after_each, neuron)), jax.jit(gradient)
 
 
 def arrays(limit):

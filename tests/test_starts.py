@@ -8,8 +8,9 @@ import pytest
 from lnm_jax import export, models, neurons
 from lnm_jax.errors import ConfigError
 from lnm_jax.export import network
-from lnm_jax.layers import MembraneNorm, Spiking
-from lnm_jax.training import configuration, loop
+from lnm_jax.layers import Spiking
+from lnm_jax.layers.spiking import fold_membrane_norm
+from lnm_jax.training import loop
 
 CURRENTS = 0.5 * jax.random.normal(jax.random.key(1), (4, 3, 2, 2, 5))
 
@@ -53,9 +54,7 @@ def test_a_learned_start_of_zero_is_no_change():
 
 def layer_of(**fields):
     given = {"threshold": 0.5, "gate_gradient": True}
-    return MembraneNorm(
-        neurons.lif(decay=0.25, **given), firing=neurons.firing_of(**given), **fields
-    )
+    return Spiking(neurons.lif(decay=0.25, **given), membrane_norm=True, **fields)
 
 
 def trained_looking(variables):
@@ -96,9 +95,7 @@ def test_the_fold_fires_below_the_threshold_where_the_scale_is_negative():
     layer = layer_of()
     variables = trained_looking(layer.init(jax.random.key(0), CURRENTS))
     wanted = layer.apply(variables, CURRENTS)
-    from lnm_jax.layers import membrane_norm
-
-    params = membrane_norm.fold(
+    params = fold_membrane_norm(
         variables["params"], variables["batch_stats"], threshold=0.5, epsilon=1e-5
     )
     np.testing.assert_array_equal(params["sign"], [1, -1, 1, 1, -1])
@@ -109,10 +106,9 @@ def test_the_fold_fires_below_the_threshold_where_the_scale_is_negative():
 
 
 def test_a_whole_network_folds():
-    given = {"threshold": 0.5}
     model = models.build(
         "resnet_small", neuron=neurons.lnm(), num_classes=3, timesteps=3, stem=4, widths=(4,),
-        blocks=(1,), membrane_norm=True, firing=neurons.firing_of(**given),
+        blocks=(1,), membrane_norm=True,
     )  # fmt: skip
     x = jax.random.normal(jax.random.key(0), (4, 8, 8, 1))
     variables = jax.jit(model.init)(jax.random.key(1), x)
@@ -124,12 +120,19 @@ def test_a_whole_network_folds():
     )
 
 
-@pytest.mark.parametrize("kind", ["diet", "lsg"])
-def test_a_norm_before_firing_refuses_neurons_that_fire_in_a_way_of_their_own(kind, config):
-    """Their threshold or surrogate would be left out without a word."""
-    config.neuron.kind, config.spiking.membrane_norm = kind, True
-    with pytest.raises(ConfigError, match=rf"membrane_norm must be False for neuron.kind {kind}"):
-        configuration.validate(config)
+@pytest.mark.parametrize("kind", ["ternary", "diet", "lsg"])
+def test_neurons_that_fire_in_a_way_of_their_own_do_so_on_the_normalised_potential(kind):
+    """With BatchNorm as the identity a layer is the neuron itself."""
+    neuron = neurons.build(kind)
+    layer = Spiking(neuron, membrane_norm=True, epsilon=0.0)
+    variables = layer.init(jax.random.key(0), CURRENTS)
+    np.testing.assert_allclose(
+        layer.apply(variables, CURRENTS),
+        neurons.run(neuron, variables["params"]["neuron"], CURRENTS),
+    )
+    shifted = jax.tree.map(lambda x: x, variables)
+    shifted["params"]["membrane_norm"]["bias"] += 0.3
+    assert (layer.apply(shifted, CURRENTS) != layer.apply(variables, CURRENTS)).any()
 
 
 # --- A run ----------------------------------------------------------------------------------

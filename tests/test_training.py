@@ -185,7 +185,7 @@ def test_potentials_scales_and_norms_of_compared_methods_do_not_decay(rule):
     """IMP, TEBN and MPBN in one network: its kernels decay, and nothing else of its tree."""
     model = models.build(
         "resnet_small", neuron=neurons.plif(), num_classes=3, timesteps=2, stem=2, widths=(2,),
-        blocks=(1,), start="learned", norm="tebn", membrane_norm=True, firing=neurons.firing_of(),
+        blocks=(1,), start="learned", norm="tebn", membrane_norm=True,
     )  # fmt: skip
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 4, 4, 1)))["params"]
     params = jax.tree.map(lambda x: jnp.ones(x.shape), shapes)
@@ -389,11 +389,15 @@ def test_records_after_the_restored_step_are_written_again(tmp_path):
     assert path.read_bytes() == whole
 
 
-def test_every_field_has_a_rule():
+def test_every_number_and_every_choice_has_a_rule():
     fields = configuration.flatten(base.get_config())
     own = {f"neuron.{name}" for kind in neurons.NEURONS for name in neurons.fields(kind)}
     own -= {"neuron.timesteps"}  # config.timesteps
-    assert set(fields) == set(configuration.RULES) | own | {"neuron.kind"}
+    ruled = [*configuration.CHOICES, *configuration.NAMES, *sum(configuration.RANGES.values(), ())]
+    assert len(ruled) == len(set(ruled))
+    free = {"directory", "data.directory", "distributed.address"}
+    free |= {field for field, value in fields.items() if isinstance(value, bool)} - own
+    assert set(fields) == {*ruled, *own, *free}
 
 
 def test_a_configuration_survives_its_file(config, tmp_path):
@@ -478,3 +482,54 @@ def test_a_foreign_directory_is_left_alone(config):
     with pytest.raises(ConfigError, match="is not a run"):
         loop.train(config)
     assert os.listdir(run_directory.path_of(config)) == ["thesis.tex"]
+
+
+OWN = """
+import flax.linen as nn
+from lnm_jax import layers, neurons
+from lnm_jax.configs import digits
+
+def leaky(alpha: float = 0.5, threshold: float = 1.0):
+    fires = neurons.firing(threshold=threshold)
+    return neurons.two_phase(
+        lambda key: {}, fires.initial, lambda params, v, current: alpha * v + current, fires.fire
+    )
+
+class Net(nn.Module):
+    neuron: neurons.Neuron
+    num_classes: int
+    timesteps: int
+    hidden: int = 8
+
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        x = nn.Dense(self.hidden)(x.reshape(len(x), -1))
+        spikes = layers.Spiking(self.neuron, name="spike")(x[None].repeat(self.timesteps, 0))
+        return nn.Dense(self.num_classes, name="classifier")(spikes).mean(0)
+
+def get_config():
+    config = digits.get_config()
+    config.epochs, config.timesteps, config.optimizer.name = 1, 2, "sgd"
+    config.neuron.kind, config.model.name = "own_things:leaky", "own_things:Net"
+    with config.unlocked():
+        config.neuron.alpha, config.model.hidden = 0.75, 5
+    return config
+"""
+
+
+def test_an_own_neuron_and_net_by_import_path_with_fields_of_their_own(tmp_path, monkeypatch):
+    (tmp_path / "own_things.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    import own_things
+
+    config = own_things.get_config()
+    config.directory, config.progress = str(tmp_path), False
+    assert configuration.derived_name(config).startswith("digits-own_things_leaky-0-")
+    run = loop.train(config)
+    assert run.state.params["Dense_0"]["kernel"].shape == (64, 5)
+    again = configuration.read(run.directory)
+    assert (again.neuron.alpha, again.model.hidden) == (0.75, 5)
+    assert loop.train(again).records == run.records
+    config.neuron.kind = "own_things:none"
+    with pytest.raises(ConfigError, match=r"config.neuron.kind is 'own_things:none', which can't"):
+        configuration.validate(config)

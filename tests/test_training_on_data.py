@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from lnm_jax import data
-from lnm_jax.data import augment, simulate
+from lnm_jax.data import augment, event_camera
 from lnm_jax.errors import ConfigError
 from lnm_jax.training import experiment, loop
 
@@ -62,24 +62,21 @@ def test_a_streamed_folder(tiny, tree):
     assert isinstance(run.experiment.dataset.train, data.Stream)
 
 
-def test_simulated_recordings_of_a_folder(tiny, tree, tmp_path):
-    assert simulate.simulate(str(tree), str(tmp_path / "dvs"), limit=6) == 12
-    for path in (tmp_path / "dvs" / "CIFAR10DVS").glob("*/[3-5].aedat4"):  # 3 of each are enough
-        path.unlink()
-    tiny.data.name, tiny.data.directory = "cifar10dvs", str(tmp_path / "dvs")
+def test_a_folder_before_the_simulated_camera(tiny, tree, monkeypatch):
+    brief = event_camera.Motion(loops=1, radius=1)
+    monkeypatch.setattr(event_camera, "Motion", lambda: brief)
+    tiny.data.name, tiny.data.directory = "folder_dvs", str(tree)
     tiny.data.image_size, tiny.data.crop_padding, tiny.data.flip = 8, 1, True
-    tiny.data.batch_size = 2
-    run = loop.train(tiny)
+    run = finished(tiny)
     assert run.experiment.dataset.train.shape == (tiny.timesteps, 8, 8, 2)
     assert run.experiment.input_shape == (tiny.timesteps, 1, 8, 8, 2)
-    assert int(run.state.step) == 2
     assert "simulated" in run.experiment.dataset.split
 
 
 def test_augmentation_is_the_published_sequence(tiny):
     dataset = data.load("digits")
     tiny.data.crop_padding, tiny.data.flip, tiny.data.cutout = 2, True, 4
-    prepare = experiment.augmentation(tiny.data, dataset)
+    prepare = jax.jit(augment.augmentation(tiny.data, dataset))
     key, image = jax.random.key(1), dataset.train.images[0]
     keys = [key, *(jax.random.fold_in(key, number) for number in (1, 3))]
     expected = augment.random_flip(keys[1], augment.random_crop(keys[0], image, 2))

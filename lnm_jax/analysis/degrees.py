@@ -57,11 +57,14 @@ class Reduction(NamedTuple):
 def refusal(run: Run) -> str | None:
     """Why this run's neurons have no degree to reduce, in one sentence; None if they have."""
     fields = run.experiment.config.neuron
-    if fields.kind != "lnm":
-        return f"Neurons of kind {fields.kind} have no degree to reduce."
-    if fields.family not in ("polynomial", "chebyshev"):
+    drift = run.experiment.neuron.facts.drift
+    params = run.experiment.neuron.init(jax.random.key(0))
+    described = drift.describe(params)[0]["drift"] if drift and drift.describe else None
+    if described in ("spline", "mlp"):
         return f"Neurons of family {fields.family} have no degree to reduce."
-    if fields.degree == 1:
+    if described != "polynomial" or "theta" not in params:
+        return f"Neurons of kind {fields.kind} have no degree to reduce."
+    if len(params["theta"]) == 1:
         return "The neurons are of degree 1: there is no lower one."
     return None
 
@@ -117,9 +120,7 @@ def _lower(run: Run, layer: Layer, top: int, trace, changes) -> dict[int, tuple]
     """(theta padded to N, share of changed spikes, error) of a layer, by degree."""
     neuron, trained = run.experiment.neuron, np.asarray(layer.params["theta"])
     own = recording.sample_params(run, layer, layer.params)
-    states, _ = trace(own, layer.currents)
-    start = neuron.reset(states.shape[1:], states.dtype)
-    visited = np.concatenate([start[None], states[:-1]])
+    visited = np.asarray(trace(own, layer.currents).before)
     sets = list(dynamics.sets(run, layer.params, trained.shape[-1]))
     places = {channel: np.flatnonzero(layer.channels == channel) for channel, _ in sets}
     # As many potentials of every channel: one shape, so that nothing is compiled for each.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,7 +12,6 @@ import numpy as np
 from lnm_jax import neurons
 from lnm_jax.analysis import drawing
 from lnm_jax.analysis.recording import channels_of, neuron_params
-from lnm_jax.errors import NoDriftError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
 
     from lnm_jax.analysis.recording import Recording
     from lnm_jax.training.loop import Run
-
-log = logging.getLogger(__name__)
 
 PICTURE = "dynamics.png"
 INNER = (0.0005, 0.9995)  # shares of visits between which f counts as seen
@@ -47,18 +43,10 @@ def learned_drifts(run: Run, u: Float[Array, "N"]) -> dict[str, np.ndarray]:
     return curves
 
 
-def argument(fields, u: np.ndarray) -> np.ndarray:
-    """What f sees of potentials u: the bounded ones (4.2.1).
-
-    Args:
-      fields: `config.neuron`.
-      u: potentials, any shape.
-    """
-    if fields.kind in ("lnm", "lnm_two_variable"):
-        return np.asarray(neurons.BOUNDS[fields.bound](fields.clip)(lambda x: x)(jnp.asarray(u)))
-    if fields.kind in ("qif", "eif", "adex"):
-        return np.clip(u, -fields.clip, fields.clip)
-    return np.asarray(u)
+def argument(neuron: neurons.Neuron, u: np.ndarray) -> np.ndarray:
+    """What f sees of potentials u: the bounded ones (4.2.1)."""
+    drift = neuron.facts.drift
+    return np.asarray(u if drift is None else drift.bounded(jnp.asarray(u)))
 
 
 def sets(run: Run, params: Any, most: int) -> Iterator[tuple[int | None, Any]]:
@@ -126,7 +114,9 @@ def measure(run: Run, recording: Recording | None = None) -> Dynamics:
     rest, extrapolated = {}, {}
     for path in f:
         rest[path] = _rest(run, neuron_params(run.state.params, path)) if recording else None
-        extrapolated[path] = _beyond(fields, recording.layers[path]) if recording else None
+        extrapolated[path] = (
+            _beyond(run.experiment.neuron, recording.layers[path]) if recording else None
+        )
     return Dynamics(u, lif, f, rest, extrapolated)
 
 
@@ -147,11 +137,11 @@ def _rest(run, params):
     return found
 
 
-def _beyond(fields, layer):
-    learned = fields.kind in ("lnm", "lnm_two_variable") and fields.bound in ("clip", "linear")
-    if not layer.visits.any() or not (learned or fields.kind in ("qif", "eif", "adex")):
+def _beyond(neuron, layer):
+    drift = neuron.facts.drift
+    if not layer.visits.any() or drift is None or drift.limit is None:
         return None
-    return float(layer.visits[np.abs(layer.centres) > fields.clip].sum() / layer.visits.sum())
+    return float(layer.visits[np.abs(layer.centres) > drift.limit].sum() / layer.visits.sum())
 
 
 def picture(run: Run, recording: Recording | None = None) -> tuple[Dynamics, Figure]:
@@ -230,16 +220,13 @@ def _draw_visits(axis, layer, beyond):
 def save_picture(run: Run) -> str | None:
     """Draws f of every spiking layer over the LIF line into the run's directory (Figure 2).
 
-    Returns: the picture's path; None for neurons that have no f: parallel ones, and those that
-      training has left where no inhibition silences them, which one log line says.
+    Returns: the picture's path; None for neurons that have no f: parallel ones, and those without
+      `integrate`.
     """
-    if isinstance(run.experiment.neuron, neurons.Parallel):
+    neuron = run.experiment.neuron
+    if isinstance(neuron, neurons.Parallel) or neuron.integrate is None:
         return None
     path = os.path.join(run.directory, PICTURE)
-    try:
-        _, drawn = picture(run)
-    except NoDriftError as error:
-        log.warning("%s: no picture: %s", run.directory, error)
-        return None
+    _, drawn = picture(run)
     drawn.savefig(path, dpi=150)
     return path

@@ -9,15 +9,13 @@ import numpy as np
 from lnm_jax import models
 from lnm_jax.analysis import drawing
 from lnm_jax.errors import ConfigError
-from lnm_jax.neurons.two_variable import exponents
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lnm_jax.analysis.recording import Recording
+    from lnm_jax.training.experiment import Experiment
     from lnm_jax.training.loop import Run
-
-EXPONENTIAL = 5  # MACs of exp: a polynomial of degree 5, after the exponent's bits are split off
 
 
 class Costs(NamedTuple):
@@ -90,48 +88,19 @@ class Energy(NamedTuple):
     skipping_zeros: float
 
 
-# Multiply-accumulates of one neuron's update at inference, by kind: a number, or a function of
-# `config.neuron`. By the paper's count 1 for LIF and N for degree N, by Horner. Beyond the paper:
-# a Chebyshev f is turned into powers once; a spline is one cubic, after its piece is looked up; a
-# softsign unit of an MLP is 3 (in, out, and a division); two variables add w's two; QIF is of
-# degree 2; a logistic function is an exponential and a division.
-MACS = {
-    "lnm": lambda fields: {
-        "polynomial": fields.degree,
-        "chebyshev": fields.degree,
-        "spline": 3,
-        "mlp": 1 + 3 * fields.hidden,
-    }[fields.family],
-    "lnm_two_variable": lambda fields: len(exponents(fields.degree)) + 2,
-    "if": 0,
-    "lif": 1,
-    "plif": 1,
-    "qif": 2,
-    "eif": 2 + EXPONENTIAL,
-    "adex": 2 + EXPONENTIAL + 2,
-    "glif": 2,
-    "clif": 3 + 2 * (EXPONENTIAL + 1),
-    "ternary": 1,
-    "diet": 1,
-    "tc_lif": 2,
-    "ts_lif": 6,
-    "lsg": 1,
-}
+def macs_per_update(experiment: Experiment) -> int:
+    """Multiply-accumulates of one neuron's update, as the neuron says, see `neurons.Facts`.
 
+    By the paper's count 1 for LIF and N for degree N, by Horner.
 
-def macs_per_update(fields) -> int:
-    """Multiply-accumulates of one neuron's update, see `MACS`.
-
-    Args:
-      fields: `config.neuron`.
-    Raises: ConfigError for a kind that has no count.
+    Raises: ConfigError for a neuron that has no count.
     """
-    if fields.kind not in MACS:
+    macs = experiment.neuron.facts.macs
+    if macs is None:
         raise ConfigError(
-            f"config.neuron.kind {fields.kind} has no count of multiplications in analysis.energy"
+            f"config.neuron.kind {experiment.config.neuron.kind} has no count of multiplications"
         )
-    count = MACS[fields.kind]
-    return count(fields) if callable(count) else count
+    return macs
 
 
 def rows(run: Run, recording: Recording, *, macs: int | None = None) -> list[Row]:
@@ -142,7 +111,7 @@ def rows(run: Run, recording: Recording, *, macs: int | None = None) -> list[Row
       recording: of the same run.
       macs: of a neuron's update; None for this run's own.
     """
-    macs = macs_per_update(run.experiment.config.neuron) if macs is None else macs
+    macs = macs_per_update(run.experiment) if macs is None else macs
     timesteps, found = recording.timesteps, []
     for number, layer in enumerate(models.counts(run.experiment.model, run.experiment.input_shape)):
         if layer.kind == "spiking":
@@ -188,7 +157,7 @@ def compare(
     run: Run, recording: Recording, *, macs: int | None = None, costs: Costs = Costs()  # noqa: B008
 ) -> Comparison:  # fmt: skip
     """Our row of Table 3. Args as in `rows`."""
-    macs = macs_per_update(run.experiment.config.neuron) if macs is None else macs
+    macs = macs_per_update(run.experiment) if macs is None else macs
     own = total(rows(run, recording, macs=macs), costs)
     lif = total(rows(run, recording, macs=1), costs)
     overhead = Energy(*(100 * (a / b - 1) for a, b in zip(own, lif, strict=True)))

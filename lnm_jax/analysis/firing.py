@@ -88,16 +88,13 @@ class Trace(NamedTuple):
 
     Attributes:
       currents: (T, n).
-      potentials: (T, n) before the comparison with the threshold if `integrated`, else after the
-        reset.
+      potentials: (T, n) before the comparison with the threshold.
       spikes: (T, n), 0 or 1.
-      integrated: whether potentials are those before the comparison.
     """
 
     currents: np.ndarray
     potentials: np.ndarray
     spikes: np.ndarray
-    integrated: bool
 
 
 def traces(run: Run, recorded: Recording) -> tuple[dict[str, Trace], Figure]:
@@ -137,16 +134,9 @@ def traces(run: Run, recorded: Recording) -> tuple[dict[str, Trace], Figure]:
 
 
 def _trace(run: Run, layer: Layer, trace) -> Trace:
-    neuron = run.experiment.neuron
     params = recording.sample_params(run, layer, layer.params)
     currents = jnp.asarray(layer.currents, jnp.float32)
-    states, spikes = trace(params, currents)
-    rates = np.asarray(spikes).mean(0)
+    seen = trace(params, currents)
+    rates = np.asarray(seen.spikes).mean(0)
     chosen = np.argsort(np.abs(rates - 1 / 3), kind="stable")[:TRACES]
-    integrated = neurons.one_variable(neuron)
-    if integrated:
-        shown = neurons.before_firing(neuron, params, states, currents)
-    else:
-        shown = jax.tree.leaves(states)[0]
-    pick = lambda x: np.asarray(x)[:, chosen]  # noqa: E731
-    return Trace(pick(currents), pick(shown), pick(spikes), integrated)
+    return Trace(*(np.asarray(x)[:, chosen] for x in (currents, seen.v_in, seen.spikes)))

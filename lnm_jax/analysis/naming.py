@@ -221,11 +221,11 @@ def name_layers(run: Run, recording: Recording) -> dict[str, list[Name]]:
 
 
 def _of_layer(run: Run, layer: Layer) -> list[Name]:
-    fields, neuron = run.experiment.config.neuron, run.experiment.neuron
+    neuron = run.experiment.neuron
     # f is compared over its own argument: potentials beyond the bound are all the same to it.
     seen = layer.visits > 0
     potentials, visits = layer.centres[seen], layer.visits[seen]
-    u = dynamics.argument(fields, potentials)
+    u = dynamics.argument(neuron, potentials)
     found = []
     for _, params in dynamics.sets(run, layer.params, MOST_CHANNELS):
         f = np.zeros(0)
@@ -272,7 +272,7 @@ def picture(run: Run, recording: Recording) -> tuple[dict[str, list[Name]], Figu
         if first.nearest is None:
             axis.text(0.03, 0.04, first.reason, transform=axis.transAxes, fontsize=7)
             continue
-        u = dynamics.argument(run.experiment.config.neuron, layer.centres[layer.visits > 0])
+        u = dynamics.argument(run.experiment.neuron, layer.centres[layer.visits > 0])
         order = np.argsort(u)
         _, params = next(dynamics.sets(run, layer.params, 1))
         drift = neurons.drift_of(run.experiment.neuron, params, jnp.asarray(u, jnp.float32))

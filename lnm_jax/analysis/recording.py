@@ -13,12 +13,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from lnm_jax import data, models, neurons
 from lnm_jax.data import augment
 from lnm_jax.errors import ConfigError
-from lnm_jax.layers import Recorded, Spiking
-from lnm_jax.layers.spiking import prepared
 from lnm_jax.training import experiment, shares, steps
 
 if TYPE_CHECKING:
@@ -139,23 +138,13 @@ def record(run: Run, *, examples: int = 0) -> Recording:
     Args:
       run: as `finished.load` or `training.loop.train` returns it.
       examples: how many, evenly spaced over the test set; 0 for all.
-    Raises: ConfigError for a network with membrane_norm, or of parallel or ternary neurons.
+    Raises: ConfigError for a network of parallel neurons.
     """
     this = run.experiment
-    if this.config.spiking.membrane_norm:
-        raise ConfigError(
-            f"{run.directory}: config.spiking.membrane_norm decides by normalised potentials, "
-            "which this analysis does not follow"
-        )
     if isinstance(this.neuron, neurons.Parallel):
         raise ConfigError(
             f"{run.directory}: {this.config.neuron.kind} has no potential from step to step, which "
             "this analysis looks at"
-        )
-    if this.config.neuron.kind == "ternary":
-        raise ConfigError(
-            f"{run.directory}: ternary neurons spike under inhibition too, by which this analysis "
-            "silences a neuron to see its potential"
         )
     split = data.subset(this.dataset.test, examples)
     size = min(this.config.data.eval_batch_size, len(split.labels))
@@ -216,40 +205,29 @@ def _measure(this: Experiment, edges: np.ndarray, sample: int, variables, batch,
     model = this.model
     if hasattr(model, "remat"):  # interception cannot look into its inner traces
         model = model.clone(remat="none")
-    mask, layers, largest, drawn, inputs = batch["mask"], {}, {}, {}, {}
+    mask, inputs = batch["mask"], {}
 
     def intercept(call, args, kwargs, context):
-        module, path = context.module, "/".join(context.module.path)
-        if context.method_name != "__call__":
-            return call(*args, **kwargs)
-        if isinstance(module, Spiking):
-            _, params, currents = prepared(module, args[0])
-            u, spikes = _potentials(this.neuron, params, currents)
-            layers[path], largest[path] = _visited(u, spikes, mask, edges)
-            layer_key = jax.random.fold_in(key, len(drawn))
-            drawn[path] = _draw(currents, mask, layer_key, sample)
-            # A recorded layer goes on with the recording, whatever its own neurons would do.
-            return call(*args, **kwargs) if isinstance(module, Recorded) else spikes
-        if isinstance(module, nn.Conv | nn.Dense):
-            inputs[path] = _received(args[0], mask)
+        module = context.module
+        if isinstance(module, nn.Conv | nn.Dense) and context.method_name == "__call__":
+            inputs["/".join(module.path)] = _received(args[0], mask)
         return call(*args, **kwargs)
 
     images = augment.normalise(batch["image"], this.dataset.mean, this.dataset.std)
     with nn.intercept_methods(intercept):
-        model.apply(variables, steps.time_first(images))
+        _, sown = model.apply(variables, steps.time_first(images), mutable=["trace"])
+    traces = flatten_dict(sown["trace"], sep="/")
+    layers, largest, drawn = {}, {}, {}
+    for number, path in enumerate(this.spiking_layers()):
+        currents, trace = traces[f"{path}/over_time"]
+        layers[path], largest[path] = _visited(trace, mask, edges)
+        drawn[path] = _draw(currents, mask, jax.random.fold_in(key, number), sample)
     return {"sums": {"layers": layers, "inputs": inputs}, "largest": largest, "drawn": drawn}
 
 
-def _potentials(neuron, params, currents):
-    """(potentials that f is evaluated at, spikes), both (T, B, ...)."""
-    states, spikes = neurons.trace(neuron, params, currents)
-    after = jax.tree.leaves(states)[0]
-    start = jax.tree.leaves(neuron.reset(after.shape[1:], after.dtype))[0]
-    return jnp.concatenate([start[None], after[:-1]]), spikes
-
-
-def _visited(u, spikes, mask, edges):
+def _visited(trace, mask, edges):
     """Sums over a layer's potentials and spikes (T, B, ...), and the potentials' extremes."""
+    u = neurons.potential(trace.before)  # what f is evaluated at
     real = jnp.broadcast_to(mask.reshape(1, -1, *[1] * (u.ndim - 2)) > 0, u.shape)
     bins = len(edges) - 1
     place = jnp.floor((u - edges[0]) * (bins / (edges[-1] - edges[0])))
@@ -258,7 +236,7 @@ def _visited(u, spikes, mask, edges):
     sums = {
         "visits": jnp.zeros(bins, jnp.int32).at[place].add(nonzero.astype(jnp.int32)),
         "zeros": (real & (u == 0)).sum(),
-        "spikes": ((spikes != 0) & real).sum((0, 1)),
+        "spikes": ((trace.spikes != 0) & real).sum((0, 1)),
     }
     return sums, tuple(jnp.where(real, x, -jnp.inf).max() for x in (-u, u))
 

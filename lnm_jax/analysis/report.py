@@ -252,13 +252,11 @@ def _firing(page, run, recorded):
         ),
     )
     traces, drawn = firing.traces(run, recorded)
-    integrated = all(trace.integrated for trace in traces.values())
     page.picture(
         "traces",
         drawn,
         "Some neurons on currents that they received, chosen to spike at about a third of the "
-        "timesteps. The potential is that "
-        + ("compared with the threshold, before the reset." if integrated else "after the reset."),
+        "timesteps. The potential is that compared with the threshold, before the reset.",
     )
     page.csv(
         "traces",

@@ -113,7 +113,8 @@ def get_config() -> ConfigDict:
     config.adaptation.weights = 0  # how many weights of the first layer are moved; 0: all
 
     config.data = ConfigDict()
-    # digits, digits_dvs, interval, identify, cifar10, cifar100, cifar10dvs, imagenet2012, folder
+    # digits, digits_dvs, interval, identify, cifar10, cifar100, cifar10dvs, imagenet2012, folder,
+    # folder_dvs, or the import path of your own loader, "package.module:function"
     config.data.name = "digits"
     # Where the data set is; those from digits to identify need none. A set uses the fields it has.
     config.data.directory = config_dict.placeholder(str)

@@ -1,7 +1,8 @@
 """CIFAR-10, ResNet-19, T = 2, as Table 4 has it; the table's other T is --config.timesteps=4.
 
-python -m lnm_jax.data.prepare cifar10 --data-dir D
 python train.py --config=configs/cifar10_resnet19.py --config.data.directory=D
+
+The first run downloads the set to D (170 MB) and prepares it there.
 
 Published (Table 1): 96.96 +- 0.10 % at T = 2, 97.01 +- 0.04 % at T = 4. Not measured as published;
 docs/results.md has what 8 epochs on CIFAR-10 (JPEG) gave. Cost: an epoch takes 3.6 s on an NVIDIA

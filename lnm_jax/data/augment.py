@@ -5,10 +5,15 @@ An example is an image (H, W, C) or event frames (T, H, W, C); frames are all tr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
+
+from lnm_jax.data.auto_augment import auto_augment
+from lnm_jax.data.dataset import Dataset, Stream
+from lnm_jax.errors import ConfigError
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, PRNGKeyArray, Shaped
@@ -62,3 +67,45 @@ def cutout(
     if jnp.issubdtype(image.dtype, jnp.integer):
         fill = jnp.round(fill)
     return jnp.where(inside[..., None], fill.astype(image.dtype), image)
+
+
+def augmentation(fields, dataset: Dataset) -> Callable:
+    """The function (key, example) -> float32 example that the fields of `config.data` ask for.
+
+    In the order of the published recipes, each with a key of its own: crop, flip, AutoAugment,
+    normalisation, Cutout. Examples of a stream are cropped and flipped when they are read.
+
+    Args:
+      fields: crop_padding, flip, auto_augment and cutout, and the name for messages.
+      dataset: its mean and std normalise.
+    Raises: ConfigError for an operation that the data set has no use for.
+    """
+    size = min(dataset.train.shape[-3:-1])
+    if fields.auto_augment and (len(dataset.train.shape), dataset.train.shape[-1]) != (3, 3):
+        raise ConfigError(
+            f"config.data.auto_augment needs RGB images; {fields.name} has examples of shape "
+            f"{dataset.train.shape}"
+        )
+    if fields.cutout > size:
+        raise ConfigError(f"config.data.cutout must be at most {size}, got {fields.cutout}")
+    streamed = isinstance(dataset.train, Stream)
+    if streamed and (fields.crop_padding or fields.flip):
+        raise ConfigError(
+            "config.data.crop_padding and config.data.flip must be off for images that are "
+            "streamed: reading crops and flips them"
+        )
+
+    def prepare(key, image):
+        keys = [key, *(jax.random.fold_in(key, number) for number in (1, 2, 3))]
+        if fields.crop_padding:
+            image = random_crop(keys[0], image, fields.crop_padding)
+        if fields.flip:
+            image = random_flip(keys[1], image)
+        if fields.auto_augment:
+            image = auto_augment(keys[2], image)
+        image = normalise(image, dataset.mean, dataset.std)
+        if fields.cutout:
+            image = cutout(keys[3], image, fields.cutout)
+        return image
+
+    return prepare

@@ -12,23 +12,24 @@ pixels in translations and nearest pixels in shears. Pixels from outside the ima
 none is given).
 
 References: Cubuk et al. (2019), AutoAugment, arXiv:1805.09501, appendix, policy on CIFAR-10;
-  torchvision.transforms.AutoAugment.
+  torchvision.transforms.AutoAugment; Pillow's Geometry.c, Blend.c, Filter.c, ImageOps.py and
+  ImageEnhance.py.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lnm_jax.data import image_ops
 from lnm_jax.errors import ConfigError
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Bool, Int, PRNGKeyArray, UInt8
+    from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
     Image = UInt8[Array, "H W 3"]
 
@@ -61,14 +62,168 @@ POLICY = (
     (("TranslateY", 0.7, 9), ("AutoContrast", 0.9, None)),
 )
 
+FILL = 128  # grey level of pixels from outside the image
 KEEP, AUTO_CONTRAST, EQUALIZE = range(3)
 BLACK, MEAN, GREY, SMOOTH = range(4)
+
+
+# PIL's operations on one image (H, W, 3), uint8. The geometric ones take the same pixels as PIL,
+# the others are PIL's to within 1 grey level.
+
+# Geometric operations: each output pixel takes the nearest input pixel.
+
+
+def fixed_point(matrix) -> Int[np.ndarray, "6"]:
+    """PIL's inverse affine matrix (a, b, c, d, e, f), in its 16.16 fixed point.
+
+    The offset is that of the output's first pixel centre. Integers give PIL's own pixels, ties
+    included; float32 would not.
+    """
+    a, b, c, d, e, f = matrix
+    offsets = (a, b, c + (a + b) / 2, d, e, f + (d + e) / 2)
+    return np.array([math.floor(65536 * v + 0.5) for v in offsets], np.int32)
+
+
+def resample(image: Image, fixed: Int[Array, "6"]) -> Image:
+    """Output pixel (x, y) is the input's at (a x + b y + c, d x + e y + f), or FILL."""
+    height, width, channels = image.shape
+    y, x = jnp.mgrid[:height, :width]
+    a, b, c, d, e, f = fixed
+    from_x, from_y = (a * x + b * y + c) >> 16, (d * x + e * y + f) >> 16
+    inside = (from_x >= 0) & (from_x < width) & (from_y >= 0) & (from_y < height)
+    # The fill is one more pixel to take, so that what follows reads finished pixels.
+    pixels = jnp.pad(image.reshape(-1, channels), ((0, 1), (0, 0)), constant_values=FILL)
+    place = jnp.where(inside, from_y * width + from_x, height * width)
+    return pixels.at[place].get(mode="promise_in_bounds")
+
+
+def rotation(degrees: float, height: int, width: int) -> tuple[float, ...]:
+    """Inverse matrix of a counterclockwise turn about the centre."""
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    x, y = width / 2, height / 2
+    return cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y
+
+
+# Operations on grey levels, each channel alone.
+
+
+def solarize(image: Image, threshold: float) -> Image:
+    """Inverts grey levels of at least `threshold`; 256 changes nothing."""
+    return jnp.where(image < jnp.float32(threshold), image, 255 - image)
+
+
+def bit_mask(bits: int) -> np.uint8:
+    """The highest 1 .. 8 `bits` of a grey level."""
+    return np.uint8(256 - 2 ** (8 - bits))
+
+
+def _places(image: Image) -> Int[Array, "H W 3"]:
+    """Of each grey level in a flat table (3, 256); they cannot be out of bounds."""
+    return image.astype(jnp.int32) + 256 * np.arange(image.shape[-1], dtype=np.int32)
+
+
+def histogram(image: Image) -> Int[Array, "3 256"]:
+    """Pixels of each channel at each grey level."""
+    counts = jnp.zeros(256 * image.shape[-1], jnp.int32)
+    return counts.at[_places(image)].add(1, mode="promise_in_bounds").reshape(-1, 256)
+
+
+class Levels(NamedTuple):
+    """A map of grey levels v: floor((table[v] + offset) * scale), at most 255, a channel.
+
+    The offset holds half of the smallest step of a quotient, so that rounding of float32
+    cannot push a whole number below itself.
+    """
+
+    table: Float[Array, "3 256"]
+    offset: Float[Array, "3"]
+    scale: Float[Array, "3"]
+
+
+def map_levels(image: Image, levels: Levels) -> Image:
+    """Applies it to each channel."""
+    value = levels.table.reshape(-1).at[_places(image)].get(mode="promise_in_bounds")
+    value = jnp.floor((value + levels.offset) * levels.scale)
+    return jnp.minimum(value, 255).astype(jnp.uint8)
+
+
+def same(counts: Int[Array, "3 256"]) -> Levels:
+    """Every level to itself."""
+    channels = counts.shape[0]
+    table = jnp.broadcast_to(jnp.arange(256.0), counts.shape)
+    return Levels(table, offset=jnp.zeros(channels), scale=jnp.ones(channels))
+
+
+def stretching(counts: Int[Array, "3 256"]) -> Levels:
+    """From the darkest and the lightest level to 0 .. 255; a constant channel stays as it is.
+
+    PIL's double precision falls just below some whole numbers: there it is one level darker.
+    """
+    levels = jnp.arange(256.0)
+    low = jnp.where(counts > 0, levels, 255).min(1)
+    high = jnp.where(counts > 0, levels, 0).max(1)
+    varies = high > low
+    return Levels(
+        table=jnp.broadcast_to(levels, counts.shape),
+        offset=jnp.where(varies, 0.5 / 255 - low, 0),
+        scale=jnp.where(varies, 255 / (high - low), 1),
+    )
+
+
+def equalizing(counts: Int[Array, "3 256"]) -> Levels:
+    """From the number of darker pixels to 0 .. 255; with few levels it may stay as it is."""
+    levels = jnp.arange(256)
+    high = jnp.where(counts > 0, levels, 0).max(1, keepdims=True)
+    others = jnp.where(levels < high, counts, 0).sum(1)
+    step = others // 255
+    varies = step > 0
+    darker = counts.cumsum(1) - counts
+    return Levels(
+        table=jnp.where(varies[:, None], darker, levels).astype(jnp.float32),
+        offset=jnp.where(varies, step // 2 + 0.5, 0),
+        scale=jnp.where(varies, 1 / step, 1),
+    )
+
+
+# Blends: factor 0 is a degenerate image, 1 the image itself, more exaggerates it.
+
+
+def blend(degenerate: Array, image: Image, factor: float) -> Image:
+    """degenerate + factor * (image - degenerate), cut to 0 .. 255 and, as in PIL, not rounded."""
+    degenerate, image = degenerate.astype(jnp.float32), image.astype(jnp.float32)
+    return jnp.clip(degenerate + factor * (image - degenerate), 0, 255).astype(jnp.uint8)
+
+
+def luminance(image: Image) -> Int[Array, "H W 1"]:
+    """Luminance of ITU-R 601-2 in PIL's fixed point."""
+    red, green, blue = jnp.moveaxis(image.astype(jnp.int32), -1, 0)
+    return ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16)[..., None]
+
+
+def mean_level(grey: Int[Array, "H W 1"]) -> Int[Array, ""]:
+    """Mean, rounded, halves up."""
+    return (2 * grey.sum() + grey.size) // (2 * grey.size)
+
+
+def smooth(image: Image) -> Float[Array, "H W 3"]:
+    """PIL's SMOOTH: 3x3, all weights 1, the centre's 5, over 13; the border is not filtered."""
+    height, width, _ = image.shape
+    image = image.astype(jnp.float32)
+    padded = jnp.pad(image, ((1, 1), (1, 1), (0, 0)))
+    rows = padded[:-2] + padded[1:-1] + padded[2:]
+    total = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:] + 4 * image
+    inner = np.zeros((height, width, 1), bool)
+    inner[1:-1, 1:-1] = True
+    return jnp.where(inner, jnp.floor((total + 6.5) / 13), image)
+
+
+# The policy: each operation as one pass.
 
 
 class Pass(NamedTuple):
     """What one pass does to an image: at most one operation, since the defaults do nothing."""
 
-    fixed: Array = image_ops.fixed_point((1, 0, 0, 0, 1, 0))
+    fixed: Array = fixed_point((1, 0, 0, 0, 1, 0))
     degenerate: Array = BLACK
     factor: Array = 1.0
     histogram: Array = KEEP
@@ -83,14 +238,14 @@ def _pass(name: str, level: int | None, sign: int, height: int, width: int) -> P
     # Whole pixels; the range is that of the paper's ImageNet images, 331 pixels wide.
     right, down = (sign * int(150 / 331 * size * share) for size in (width, height))
     return {
-        "ShearX": Pass(image_ops.fixed_point((1, slope, 0, 0, 1, 0))),
-        "ShearY": Pass(image_ops.fixed_point((1, 0, 0, slope, 1, 0))),
-        "TranslateX": Pass(image_ops.fixed_point((1, 0, -right, 0, 1, 0))),
-        "TranslateY": Pass(image_ops.fixed_point((1, 0, 0, 0, 1, -down))),
-        "Rotate": Pass(image_ops.fixed_point(image_ops.rotation(sign * 30 * share, height, width))),
+        "ShearX": Pass(fixed_point((1, slope, 0, 0, 1, 0))),
+        "ShearY": Pass(fixed_point((1, 0, 0, slope, 1, 0))),
+        "TranslateX": Pass(fixed_point((1, 0, -right, 0, 1, 0))),
+        "TranslateY": Pass(fixed_point((1, 0, 0, 0, 1, -down))),
+        "Rotate": Pass(fixed_point(rotation(sign * 30 * share, height, width))),
         "Invert": Pass(threshold=0.0),
         "Solarize": Pass(threshold=255 - 255 * share),
-        "Posterize": Pass(mask=image_ops.bit_mask(8 - round(4 * share))),
+        "Posterize": Pass(mask=bit_mask(8 - round(4 * share))),
         "Brightness": Pass(degenerate=BLACK, factor=factor),
         "Contrast": Pass(degenerate=MEAN, factor=factor),
         "Color": Pass(degenerate=GREY, factor=factor),
@@ -112,19 +267,19 @@ def _passes(height: int, width: int) -> Pass:
     return Pass(*(field.reshape(len(POLICY), 2, 3, *field.shape[1:]) for field in fields))
 
 
-def _run(image: Image, step: Pass, fill: int) -> Image:
-    image = image_ops.resample(image, step.fixed, fill)
-    luminance = image_ops.luminance(image)
-    degenerate = jnp.where(step.degenerate == SMOOTH, image_ops.smooth(image), 0)
-    degenerate = jnp.where(step.degenerate == GREY, luminance, degenerate)
-    degenerate = jnp.where(step.degenerate == MEAN, image_ops.mean_level(luminance), degenerate)
-    image = image_ops.blend(degenerate, image, step.factor)
-    counts = image_ops.histogram(image)
-    levels = image_ops.same(counts)
-    for choice, make in ((AUTO_CONTRAST, image_ops.stretching), (EQUALIZE, image_ops.equalizing)):
+def _run(image: Image, step: Pass) -> Image:
+    image = resample(image, step.fixed)
+    grey = luminance(image)
+    degenerate = jnp.where(step.degenerate == SMOOTH, smooth(image), 0)
+    degenerate = jnp.where(step.degenerate == GREY, grey, degenerate)
+    degenerate = jnp.where(step.degenerate == MEAN, mean_level(grey), degenerate)
+    image = blend(degenerate, image, step.factor)
+    counts = histogram(image)
+    levels = same(counts)
+    for choice, make in ((AUTO_CONTRAST, stretching), (EQUALIZE, equalizing)):
         chosen = functools.partial(jnp.where, step.histogram == choice)
-        levels = image_ops.Levels(*map(chosen, make(counts), levels))
-    return image_ops.solarize(image_ops.map_levels(image, levels), step.threshold) & step.mask
+        levels = Levels(*map(chosen, make(counts), levels))
+    return solarize(map_levels(image, levels), step.threshold) & step.mask
 
 
 def draw(key: PRNGKeyArray) -> tuple[Int[Array, ""], Bool[Array, "2"], Int[Array, "2"]]:
@@ -136,13 +291,12 @@ def draw(key: PRNGKeyArray) -> tuple[Int[Array, ""], Bool[Array, "2"], Int[Array
     return sub_policy, applied, jax.random.rademacher(sign_key, (2,), jnp.int32)
 
 
-def auto_augment(key: PRNGKeyArray, image: Image, fill: int = image_ops.FILL) -> Image:
+def auto_augment(key: PRNGKeyArray, image: Image) -> Image:
     """Applies one of the 25 sub-policies, drawn at random.
 
     Args:
       key: of this image.
       image: (H, W, 3), uint8, before normalisation.
-      fill: grey level of pixels from outside the image.
     Returns: image, the same shape and type.
     Raises: ConfigError if the image is not (H, W, 3) uint8.
     """
@@ -155,5 +309,5 @@ def auto_augment(key: PRNGKeyArray, image: Image, fill: int = image_ops.FILL) ->
     outcome = jnp.where(applied, jnp.where(signs > 0, 2, 1), 0)
     steps = (field[sub_policy, jnp.arange(2), outcome] for field in _passes(*image.shape[:2]))
     for step in zip(*steps, strict=True):
-        image = _run(image, Pass(*step), fill)
+        image = _run(image, Pass(*step))
     return image

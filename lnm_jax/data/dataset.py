@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lnm_jax.errors import ConfigError
+
 
 class Split(NamedTuple):
     """Examples in memory, in a fixed order.
@@ -60,6 +62,38 @@ class Dataset(NamedTuple):
     mean: np.ndarray
     std: np.ndarray
     split: str
+
+
+def unnormalised(train: Split, test: Split, num_classes: int, split: str) -> Dataset:
+    """A data set whose examples are taken as they are: mean 0, standard deviation 1."""
+    channels = train.shape[-1]
+    mean, std = np.zeros(channels, np.float32), np.ones(channels, np.float32)
+    return Dataset(train, test, num_classes, mean, std, split)
+
+
+def mean_std(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each channel, (C,), float32, exact: from a histogram.
+
+    Args:
+      images: (N, ..., C), uint8.
+    """
+    counts = np.zeros((images.shape[-1], 256), np.int64)
+    for image in images:
+        for channel, count in enumerate(counts):
+            count += np.bincount(image[..., channel].ravel(), minlength=256)
+    share = counts / counts.sum(1, keepdims=True)
+    values = np.arange(256)
+    mean = share @ values
+    variance = (share * (values - mean[:, None]) ** 2).sum(1)
+    std = np.where(variance > 0, np.sqrt(variance), 1)  # a constant channel is only centred
+    return mean.astype(np.float32), std.astype(np.float32)
+
+
+def positive(**fields: int) -> None:
+    """Raises: ConfigError that names a field below 1."""
+    for name, value in fields.items():
+        if value < 1:
+            raise ConfigError(f"{name} = {value}: must be at least 1")
 
 
 def subset(split: Split | Stream, count: int) -> Split | Stream:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lnm_jax.data.dataset import Dataset, Split
+from lnm_jax.data.dataset import Dataset, Split, mean_std
 
 
 def load() -> Dataset:
@@ -19,11 +19,12 @@ def load() -> Dataset:
     train_x, test_x, train_y, test_y = train_test_split(
         images, labels.astype(np.int32), test_size=0.2, stratify=labels, random_state=0
     )
+    mean, std = mean_std(train_x)
     return Dataset(
         train=Split(train_x, train_y),
         test=Split(test_x, test_y),
         num_classes=10,
-        mean=train_x.mean((0, 1, 2), dtype=np.float64).astype(np.float32),
-        std=train_x.std((0, 1, 2), dtype=np.float64).astype(np.float32),
+        mean=mean,
+        std=std,
         split="stratified 80/20, fixed",
     )

@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import importlib.metadata
-import json
-import logging
 import multiprocessing
 import os
 import re
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from xml.etree import ElementTree
 
 import numpy as np
 
-from lnm_jax.data import aedat4
-from lnm_jax.data.dataset import Dataset, Split
+from lnm_jax.data.cache import cached, stamps
+from lnm_jax.data.dataset import Dataset, Split, positive, unnormalised
 from lnm_jax.errors import ConfigError
 
-log = logging.getLogger(__name__)
-
 SOURCE = "https://figshare.com/articles/dataset/CIFAR10-DVS_New/4724671"
+CLASSES = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
 SENSOR = (128, 128)  # of CIFAR10-DVS: width and height, pixels
-SIMULATED = "SIMULATED"  # the first word of README.txt beside recordings that are
+SIMULATED = b"SIMULATED"  # the first word of README.txt beside recordings that are
 VERSION = 1  # of the frames: raised when the same recording gives others
+MAGIC = b"#!AER-DAT4.0\r\n"
+MAX_HEADER = 1 << 24  # bytes; a description is some thousand
 
 
 def load(*, directory: str, timesteps: int = 10, image_size: int = 48, workers: int = 0) -> Dataset:
-    """CIFAR10-DVS, or a simulated set in its layout, as frames in memory.
+    """CIFAR10-DVS as frames in memory.
 
     Of each class, in the order of the files' numbers, the first 900 recordings train and the
     last 100 test: the split of Deng et al. (2022). Others (a random tenth, or the best of several)
@@ -53,38 +53,33 @@ def load(*, directory: str, timesteps: int = 10, image_size: int = 48, workers: 
       (2022), Temporal Efficient Training, ICLR; tonic, https://tonic.readthedocs.io.
     """
     positive(timesteps=timesteps, image_size=image_size)
-    directory = os.path.abspath(os.path.expanduser(directory))
-    root = os.path.join(directory, "CIFAR10DVS")
-    simulated = _is_simulated(root)
-    classes = _classes(root, simulated)
-    _listing.cache_clear()  # the files may be others than at the last call
-    train, test = _split(_listing(directory, classes)[0])
-    labelled = train + test
-    read = functools.partial(
-        _read, directory=directory, classes=classes, timesteps=timesteps, image_size=image_size
-    )
+    root = os.path.join(os.path.abspath(os.path.expanduser(directory)), "CIFAR10DVS")
+    train, test = _split(_recordings(root))
+    paths = [path for path, _ in train + test]
+    labels = np.array([label for _, label in train + test], np.int32)
+    read = functools.partial(_read, timesteps=timesteps, image_size=image_size)
+    shape = (timesteps, image_size, image_size, 2)
     images = cached(
-        directory + "/CIFAR10DVS_frames",
+        f"{root}_frames",
         {
             "version": VERSION,
             "tonic": importlib.metadata.version("tonic"),
             "timesteps": timesteps,
             "image_size": image_size,
-            "files": [(os.path.relpath(path, root), *_stamp(path)) for path, _ in labelled],
+            "files": stamps(root, paths),
         },
-        (len(labelled), timesteps, image_size, image_size, 2),
-        lambda: each(read, [path for path, _ in labelled], workers, "reading recordings"),
-    )
-    labels = np.array([label for _, label in labelled], np.int32)
-    shares = ("900", "100") if len(labelled) == 10_000 else ("90 %", "10 %")
+        lambda: {"frames": stacked(read, paths, shape, workers, "reading recordings")},
+    )["frames"]
+    shares = ("900", "100") if len(paths) == 10_000 else ("90 %", "10 %")
     split = "first {} of each class train, last {} test".format(*shares)
-    return Dataset(
+    with contextlib.suppress(OSError), open(os.path.join(root, "README.txt"), "rb") as file:
+        if file.readline().startswith(SIMULATED):
+            split += ", simulated recordings"
+    return unnormalised(
         train=Split(images[: len(train)], labels[: len(train)]),
         test=Split(images[len(train) :], labels[len(train) :]),
-        num_classes=len(classes),
-        mean=np.zeros(2, np.float32),
-        std=np.ones(2, np.float32),
-        split=split + (", simulated recordings" if simulated else ""),
+        num_classes=len(CLASSES),
+        split=split,
     )
 
 
@@ -135,96 +130,53 @@ def _means(values: np.ndarray, size: int) -> np.ndarray:
     return np.diff(until) * (size / length)
 
 
-def each(function: Callable, items: Sequence, workers: int, label: str) -> Iterator:
-    """Results of a function for each item, in order, with a progress bar on a terminal.
+def stacked(
+    function: Callable, items: Sequence, shape: tuple[int, ...], workers: int, label: str
+) -> np.ndarray:
+    """The frames of each item, (N, *shape), float16, with a progress bar on a terminal.
 
     Args:
-      function: of a module, or a partial of one, that other processes can import.
+      function: gives the frames of an item; of a module, or a partial of one, that other
+        processes can import.
+      shape: of one item's frames.
       workers: processes; 0 stays in this one.
       label: of the bar.
     """
     from tqdm import tqdm
 
-    bar = functools.partial(tqdm, total=len(items), desc=label, disable=None, leave=False)
-    if workers == 0:
-        yield from bar(map(function, items))
-        return
-    # Not forked: JAX runs threads, whose locks a forked process would inherit.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        yield from bar(pool.map(function, items, chunksize=8))
+    with contextlib.ExitStack() as stack:
+        results = map(function, items)
+        if workers:
+            # Not forked: JAX runs threads, whose locks a forked process would inherit.
+            context = multiprocessing.get_context("spawn")
+            pool = stack.enter_context(ProcessPoolExecutor(workers, mp_context=context))
+            results = pool.map(function, items, chunksize=8)
+        results = tqdm(results, total=len(items), desc=label, disable=None, leave=False)
+        return np.fromiter(results, np.dtype((np.float16, shape)), len(items))
 
 
-def cached(
-    folder: str, parameters: dict, shape: tuple[int, ...], make: Callable[[], Iterable[np.ndarray]]
-) -> np.ndarray:
-    """Frames from a file of `folder`, or made and kept there under a name of all parameters.
+def _recordings(root: str) -> list[list[str]]:
+    """Paths of the recordings of each class, in the order of their numbers.
 
-    Where they can't be kept the frames are returned all the same, after a warning.
-
-    Args:
-      parameters: everything that decides about the frames, as JSON has it.
-      shape: of all frames.
-      make: gives shape[0] arrays of shape[1:].
-    Returns: frames, float16.
+    Raises: ConfigError that says what is expected if a class is missing or unknown.
     """
-    key = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:32]
-    path = os.path.join(folder, f"{key}.npy")
-    with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or not whole
-        stored = np.load(path)
-        if stored.shape == shape and stored.dtype == np.float16:
-            return stored
-    made = np.empty(shape, np.float16)
-    for position, one in zip(range(len(made)), make(), strict=True):
-        made[position] = one
-    temporary = f"{path}.{uuid.uuid4().hex}.part"
     try:
-        os.makedirs(folder, exist_ok=True)
-        with open(temporary, "xb") as file:
-            np.save(file, made)
-        os.replace(temporary, path)
-    except OSError as error:
-        log.warning("frames are not kept in %s: %s", folder, error.strerror)
-    finally:
-        with contextlib.suppress(OSError):
-            os.remove(temporary)
-    return made
-
-
-def positive(**fields: int) -> None:
-    """Raises: ConfigError that names a field below 1."""
-    for name, value in fields.items():
-        if value < 1:
-            raise ConfigError(f"{name} = {value}: must be at least 1")
-
-
-def _is_simulated(root: str) -> bool:
-    with contextlib.suppress(OSError), open(os.path.join(root, "README.txt"), "rb") as file:
-        return file.readline().startswith(SIMULATED.encode())
-    return False
-
-
-def _classes(root: str, simulated: bool) -> tuple[str, ...]:
-    """Folders that hold recordings, sorted: those of CIFAR-10 unless they are simulated."""
-    from tonic.datasets import CIFAR10DVS
-
-    try:
-        folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
-        found = tuple(
-            name
-            for name in folders
-            if any(file.endswith(".aedat4") for file in os.listdir(os.path.join(root, name)))
-        )
+        found = {
+            entry.name: [name for name in os.listdir(entry) if name.endswith(".aedat4")]
+            for entry in os.scandir(root)
+            if entry.is_dir()
+        }
     except OSError as error:
         raise ConfigError(_layout(root, error.strerror)) from error
-    if not found:
+    names = {name for name, files in found.items() if files}
+    if not names:
         raise ConfigError(_layout(root, "no recordings"))
-    if simulated:
-        return found
-    wrong = sorted(set(found) ^ set(CIFAR10DVS.classes))
-    if wrong:
+    if wrong := sorted(names ^ set(CLASSES)):
         raise ConfigError(_layout(root, "missing or unknown class folder: " + ", ".join(wrong)))
-    return tuple(CIFAR10DVS.classes)
+    return [
+        [os.path.join(root, name, file) for file in sorted(found[name], key=_number)]
+        for name in CLASSES
+    ]
 
 
 def _layout(root: str, problem: str) -> str:
@@ -234,67 +186,59 @@ def _layout(root: str, problem: str) -> str:
     )
 
 
-@functools.lru_cache(maxsize=1)
-def _listing(directory: str, classes: tuple[str, ...]):
-    """tonic's data set of the files that are there, and the place of each path in it."""
-    from tonic import datasets
-
-    class CIFAR10DVS(datasets.CIFAR10DVS):  # tonic looks in a folder that is named as its class
-        def _check_exists(self) -> bool:
-            return True  # its own asks for the archive too, and else downloads
-
-    CIFAR10DVS.classes = {name: label for label, name in enumerate(classes)}
-    try:
-        recordings = CIFAR10DVS(directory)
-    except KeyError as error:
-        raise ConfigError(
-            f"{directory}/CIFAR10DVS: recordings in {error.args[0] or 'no class folder'}, "
-            f"which is no class; move them away"
-        ) from error
-    return recordings, {path: place for place, path in enumerate(recordings.data)}
+def _number(name: str) -> list:
+    """Sorts 9.aedat4 before 10.aedat4."""
+    parts = re.split(r"(\d+)", name)
+    return [int(part) if part.isdecimal() else part for part in parts]
 
 
-def _split(recordings) -> tuple[list, list]:
+def _split(recordings: list[list[str]]) -> tuple[list, list]:
     """(path, label) of the training and test recordings, class after class."""
-    by_class: dict[int, list[str]] = {}
-    for path, label in zip(recordings.data, recordings.targets, strict=True):
-        by_class.setdefault(label, []).append(path)
     train, test = [], []
-    for label, paths in sorted(by_class.items()):
+    for label, paths in enumerate(recordings):
         if len(paths) < 2:
             raise ConfigError(f"{paths[0]}: the only recording of its class; two or more needed")
-        paths.sort(key=number)
         kept = max(1, round(len(paths) / 10))
         train += [(path, label) for path in paths[:-kept]]
         test += [(path, label) for path in paths[-kept:]]
     return train, test
 
 
-def number(path: str) -> list:
-    """Sorts 9.aedat4 before 10.aedat4."""
-    parts = re.split(r"(\d+)", os.path.basename(path))
-    return [int(part) if part.isdecimal() else part for part in parts]
-
-
-def _stamp(path: str) -> tuple[int, int]:
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    return status.st_size, status.st_mtime_ns
-
-
-def _read(
-    path: str, *, directory: str, classes: tuple[str, ...], timesteps: int, image_size: int
-) -> np.ndarray:
+def _read(path: str, *, timesteps: int, image_size: int) -> np.ndarray:
     """Frames of one recording; a ConfigError names a file that is not whole."""
-    aedat4.check(path)
+    from tonic.io import read_aedat4
+
+    _check_header(path)
     try:
-        recordings, places = _listing(directory, classes)
-        events, _ = recordings[places[path]]
+        events = read_aedat4(path)
+        events.dtype.names = ("t", "x", "y", "p")
         return frames(events, sensor_size=SENSOR, timesteps=timesteps, image_size=image_size)
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # aedat's panics, of damaged headers, are no Exception
         why = str(error).split("\n")[0] or type(error).__name__
         raise ConfigError(f"{path}: cut off or damaged ({why}); unpack it from {SOURCE}") from error
+
+
+def _check_header(path: str) -> None:
+    """Makes sure that a file has a header and that its XML description is well-formed.
+
+    aedat 2.3 aborts the process on some descriptions that are not, with no exception to catch.
+
+    Raises: ConfigError that names the file.
+    """
+    try:
+        with open(path, "rb") as file:
+            magic, size = file.read(len(MAGIC)), file.read(4)
+            header = file.read(min(int.from_bytes(size, "little"), MAX_HEADER))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    if magic != MAGIC:
+        raise ConfigError(f"{path}: not an AEDAT4 recording; unpack the data set again")
+    start, stop = header.find(b"<dv"), header.rfind(b"</dv>")
+    try:
+        ElementTree.fromstring(header[max(start, 0) : stop + len(b"</dv>")])
+    except (ElementTree.ParseError, ValueError) as error:
+        raise ConfigError(
+            f"{path}: the AEDAT4 header is cut off or damaged; unpack the data set again"
+        ) from error

@@ -1,4 +1,4 @@
-"""Image folders: train/<class>/* and test/<class>/*, in memory or streamed; ImageNet's tree.
+"""Image folders: train/<class>/* and test/<class>/*, in memory or streamed.
 
 Classes are the directories' names, sorted. Links are followed wherever they lead, since image
 sets are often linked into place. Hidden files, files that are no images by their extension and
@@ -8,22 +8,26 @@ directories inside a class are left out and counted in `Dataset.split`.
 from __future__ import annotations
 
 import functools
+import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
-from lnm_jax.data import corrupt, jpeg
-from lnm_jax.data.dataset import Dataset, Split, Stream
+from lnm_jax.data import crops
+from lnm_jax.data.dataset import Dataset, Split, Stream, mean_std
 from lnm_jax.errors import ConfigError
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
 TEST_NAMES = ("test", "val", "validation")
 Decode = Callable[[bytes, str], np.ndarray]  # (content, name) -> (H, W, 3), uint8
+Read = Callable[[int, np.random.Generator | None], np.ndarray]  # see `Stream`
 SAMPLE = 1024  # training images that tell a stream's mean and standard deviation
+
+_log = logging.getLogger(__name__)
 
 
 def load(
@@ -55,11 +59,11 @@ def load(
     Raises: ConfigError that names the missing directory, the class that only one split has, the
       class without images, or the file that is corrupt, unreadable or of another size.
     """
-    train, test = _list_splits(directory, TEST_NAMES, skip_corrupt)
+    train, test = list_splits(directory, TEST_NAMES, skip_corrupt)
     if image_size is None:
-        decode, shape = jpeg.decode, _first_shape(train)
+        decode, shape = crops.decode, _first_shape(train)
     else:
-        decode = functools.partial(jpeg.read, size=image_size, rng=None, fraction=1)
+        decode = functools.partial(crops.read, size=image_size, rng=None, fraction=1)
         shape = (image_size, image_size, 3)
     size = (len(train.labels) + len(test.labels)) * math.prod(shape) / 2**30
     if size > memory_limit:
@@ -70,38 +74,50 @@ def load(
             )
         last = len(train.labels) - 1
         indices = np.linspace(0, last, min(SAMPLE, last + 1)).astype(int)
-        sample = np.empty((len(indices), *shape), np.uint8)
-        read = _reader(train, image_size)
-
-        def fill(row):
-            sample[row] = read(indices[row], None)
-
-        _in_threads(fill, len(sample), "sampling", progress)
-        return _streams(train, test, image_size, workers, *_statistics(sample))
+        read = Reader(_Read(train, image_size), train.labels, skip_corrupt)
+        centres = _in_threads(lambda index: read(index, None), indices, "sampling", progress)
+        mean, std = mean_std(np.stack(list(centres)))
+        return streamed(train, test, image_size, workers, mean=mean, std=std)
     train_split, train_lost = _decode_all(train, decode, shape, progress)
     test_split, test_lost = _decode_all(test, decode, shape, progress)
-    mean, std = _statistics(train_split.images)
+    mean, std = mean_std(train_split.images)
     words = _describe(train, test)
     if skip_corrupt:
         words += f"; corrupt and left out: {train_lost} for training, {test_lost} for test"
     return Dataset(train_split, test_split, len(train.classes), mean, std, words)
 
 
-def load_imagenet_tree(
-    *, directory: str, image_size: int = 224, skip_corrupt: bool = False, workers: int = 0
-) -> Dataset:
-    """ImageNet as train/<wnid>/*.JPEG and val/<wnid>/*.JPEG, streamed.
+class Reader(NamedTuple):
+    """`Stream.read` of images some of which may be corrupt.
 
-    Any subset of its classes will do; labels are positions among the sorted wnids.
-
-    Args and Raises: as `load`.
-    Returns: mean and std are the constants that published results use.
+    Attributes:
+      read: as `Stream.read`; it raises CorruptImageError.
+      labels: of all images.
+      skip_corrupt: the next readable image of the same class, in the order of indices and round,
+        stands in for a corrupt one, so that the label holds. Each is logged once a process.
     """
-    train, test = _list_splits(directory, ("val",), skip_corrupt)
-    # Here, as statistics can be run as a command, which Python warns of if it is imported before.
-    from lnm_jax.data.statistics import STATISTICS
 
-    return _streams(train, test, image_size, workers, *STATISTICS["imagenet2012"])
+    read: Read
+    labels: np.ndarray
+    skip_corrupt: bool
+
+    def __call__(self, index: int, rng: np.random.Generator | None) -> np.ndarray:
+        """The image of that index. Raises: CorruptImageError, or what else `read` raises."""
+        if not self.skip_corrupt:
+            return self.read(int(index), rng)
+        alike = np.flatnonzero(self.labels == self.labels[index])
+        for other in np.roll(alike, -int(np.searchsorted(alike, index))).tolist():
+            try:
+                return self.read(other, rng)
+            except crops.CorruptImageError as error:
+                problem = error.args[0]
+                _warn_skipped(problem)
+        raise ConfigError(f"{problem}, as is every other image of its class; replace one")
+
+
+@functools.cache  # once an image
+def _warn_skipped(problem: str) -> None:
+    _log.warning("%s; skipped", problem)
 
 
 class _Files(NamedTuple):
@@ -136,29 +152,26 @@ class _Files(NamedTuple):
         """An image; None if it is corrupt and such images are skipped."""
         try:
             return self.read(index, decode)
-        except corrupt.CorruptImageError as error:
-            if self.skip_corrupt:
-                return None
-            raise error.advised() from None
+        except crops.CorruptImageError:
+            if not self.skip_corrupt:
+                raise
+            return None
 
 
 class _Read(NamedTuple):
-    """`corrupt.Read` of a split."""
+    """`Reader.read` of a split."""
 
     files: _Files
     size: int
 
     def __call__(self, index: int, rng: np.random.Generator | None) -> np.ndarray:
-        return self.files.read(index, functools.partial(jpeg.read, size=self.size, rng=rng))
+        return self.files.read(index, functools.partial(crops.read, size=self.size, rng=rng))
 
 
-def _reader(files: _Files, size: int) -> corrupt.Reader:
-    return corrupt.Reader(_Read(files, size), files.labels, files.skip_corrupt)
-
-
-def _list_splits(
+def list_splits(
     directory: str, test_names: tuple[str, ...], skip_corrupt: bool
 ) -> tuple[_Files, _Files]:
+    """The images of train/ and of the first of test_names that is there, as `load` describes."""
     names = os.listdir(directory) if os.path.isdir(directory) else []
     test_name = next((name for name in test_names if name in names), test_names[0])
     paths = [os.path.join(directory, name) for name in ("train", test_name)]
@@ -214,9 +227,15 @@ def _describe(train: _Files, test: _Files) -> str:
     return words
 
 
-def _streams(train, test, image_size, workers, mean, std) -> Dataset:
+def streamed(
+    train: _Files, test: _Files, image_size: int, workers: int, *, mean: np.ndarray, std: np.ndarray
+) -> Dataset:
+    """Files of `list_splits` as streams of examples (image_size, image_size, 3)."""
     shape = (image_size, image_size, 3)
-    splits = [Stream(_reader(x, image_size), x.labels, shape, workers) for x in (train, test)]
+    splits = (
+        Stream(Reader(_Read(x, image_size), x.labels, x.skip_corrupt), x.labels, shape, workers)
+        for x in (train, test)
+    )
     words = _describe(train, test)
     if train.skip_corrupt:
         words += "; a corrupt image is replaced by the next of its class"
@@ -225,7 +244,7 @@ def _streams(train, test, image_size, workers, mean, std) -> Dataset:
 
 def _first_shape(files: _Files) -> tuple[int, int, int]:
     for index in range(len(files.labels)):
-        image = files.decoded(index, jpeg.decode)
+        image = files.decoded(index, crops.decode)
         if image is not None:
             return image.shape
     raise ConfigError(f"{files.directory}: every image of it is corrupt")
@@ -236,57 +255,35 @@ def _decode_all(
 ) -> tuple[Split, int]:
     """A split in memory, and how many corrupt images were left out."""
     images = np.empty((len(files.labels), *shape), np.uint8)
-    kept = np.empty(len(images), bool)
-
-    def fill(index):
-        image = files.decoded(index, decode)
-        kept[index] = image is not None
+    kept = []
+    decoded = _in_threads(
+        lambda index: files.decoded(index, decode),
+        range(len(images)),
+        f"reading {os.path.basename(files.directory)}",
+        progress,
+    )
+    for index, image in enumerate(decoded):
         if image is None:
-            return
+            continue
         if image.shape != shape:
             raise ConfigError(
                 f"{files.path(index)}: {image.shape[1]}x{image.shape[0]} pixels, but the first"
                 f" image has {shape[1]}x{shape[0]}; set config.data.image_size"
             )
-        images[index] = image
-
-    _in_threads(fill, len(images), f"reading {os.path.basename(files.directory)}", progress)
-    labels, lost = files.labels[kept], int((~kept).sum())
+        images[len(kept)] = image
+        kept.append(index)
+    labels = files.labels[kept]
     for label in np.setdiff1d(files.labels, labels):
         path = os.path.join(files.directory, files.classes[label])
         raise ConfigError(f"{path}: every image of it is corrupt")
-    return Split(images[kept] if lost else images, labels), lost
+    return Split(images[: len(kept)], labels), len(images) - len(kept)
 
 
-def _in_threads(function: Callable[[int], None], count: int, what: str, progress: bool) -> None:
-    """Calls function(0 .. count - 1), a thread a core: Pillow lets others run while it decodes."""
+def _in_threads(function: Callable, items: Sequence, what: str, progress: bool) -> Iterator:
+    """The function's results in order, by a thread a core: Pillow decodes without Python's lock."""
     from tqdm import tqdm
 
-    def run(start):
-        part = range(start, min(start + 64, count))
-        for index in part:
-            function(index)
-        return len(part)
-
-    executor = ThreadPoolExecutor(os.cpu_count())
     disable = None if progress else True  # None: if there is no terminal
-    try:
-        with tqdm(total=count, desc=what, disable=disable, delay=2, unit=" images") as bar:
-            for done in executor.map(run, range(0, count, 64)):
-                bar.update(done)
-    finally:  # the first error, or Ctrl-C, ends it
-        executor.shutdown(cancel_futures=True)
-
-
-def _statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each channel, (C,), float32, exact: from a histogram."""
-    counts = np.zeros((images.shape[-1], 256), np.int64)
-    for image in images:
-        for channel, count in enumerate(counts):
-            count += np.bincount(image[..., channel].ravel(), minlength=256)
-    share = counts / counts.sum(1, keepdims=True)
-    values = np.arange(256)
-    mean = share @ values
-    variance = (share * (values - mean[:, None]) ** 2).sum(1)
-    std = np.where(variance > 0, np.sqrt(variance), 1)  # a constant channel is only centred
-    return mean.astype(np.float32), std.astype(np.float32)
+    bar = functools.partial(tqdm, desc=what, disable=disable, delay=2, unit=" images")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # its map ends with the first error, or Ctrl-C
+        yield from bar(pool.map(function, items), total=len(items))

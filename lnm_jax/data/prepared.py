@@ -1,39 +1,278 @@
-"""CIFAR and ImageNet as TensorFlow Datasets prepares them (array_record), without TensorFlow."""
+"""CIFAR and ImageNet through TensorFlow Datasets, without TensorFlow.
+
+Both are read from what TensorFlow Datasets prepared (array_record); CIFAR is also downloaded and
+prepared by it. ImageNet is read from a folder tree where it is not prepared.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import io
-import logging
 import os
 import pathlib
 import re
-import zipfile
-from collections.abc import Callable, Iterator
-from typing import Any
+import sys
+import tarfile
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from lnm_jax.data import corrupt
+from lnm_jax.data import crops, folder
+from lnm_jax.data.cache import cached, stamps
 from lnm_jax.data.dataset import Dataset, Split, Stream
 from lnm_jax.errors import ConfigError
 
 INFO = "dataset_info.json"  # TensorFlow Datasets writes it last
 IMAGENET = "imagenet2012"
 CHUNK = 256  # records read at a time
+RETRIES = 3  # of a download
 
-_log = logging.getLogger(__name__)
+
+class Archive(NamedTuple):
+    """The binary version of a CIFAR, as its authors publish it.
+
+    Attributes:
+      url, sha256: of the .tar.gz.
+      prefix: of the names in it.
+      train, test: files of records: a byte for each label, then 3x32x32 grey values.
+      labels: the file of names of each label, in the order of a record's.
+    """
+
+    url: str
+    sha256: str
+    prefix: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    labels: dict[str, str]
 
 
-def locate(name: str, directory: os.PathLike | str) -> pathlib.Path | None:
+ARCHIVES = {
+    "cifar10": Archive(
+        url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+        sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+        prefix="cifar-10-batches-bin/",
+        train=tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
+        test=("test_batch.bin",),
+        labels={"label": "batches.meta.txt"},
+    ),
+    "cifar100": Archive(
+        url="https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+        sha256="58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+        prefix="cifar-100-binary/",
+        train=("train.bin",),
+        test=("test.bin",),
+        labels={"coarse_label": "coarse_label_names.txt", "label": "fine_label_names.txt"},
+    ),
+}
+
+
+def _mean_std(mean: tuple[float, ...], std: tuple[float, ...]) -> dict[str, np.ndarray]:
+    return {"mean": np.array(mean, np.float32), "std": np.array(std, np.float32)}
+
+
+MEAN_STD = {  # of a training image's channels, in grey values 0 to 255
+    # Over the 50,000 training images, as `dataset.mean_std` computes them.
+    "cifar10": _mean_std((125.30692, 122.95039, 113.86538), (62.99322, 62.08871, 66.70490)),
+    "cifar100": _mean_std((129.30417, 124.06996, 112.43405), (68.17024, 65.39181, 70.41837)),
+    # torchvision's (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225), which the field uses. They
+    # were estimated from a sample of resized images: recomputing gives other digits.
+    IMAGENET: _mean_std((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+}
+
+
+def load_cifar(*, name: str, directory: str | os.PathLike) -> Dataset:
+    """CIFAR-10 or CIFAR-100 in memory: 50,000 and 10,000 images of 32x32x3, uint8.
+
+    The first call downloads and prepares the set if it is not there; see `prepare_cifar`. Decoding
+    takes a while, so the decoded arrays are kept beside the prepared set, in
+    <directory>/<name>/<version>/lnm_jax, until it changes.
+
+    Args:
+      name: "cifar10", or "cifar100" with its 100 fine labels.
+      directory: data_dir of TensorFlow Datasets, with `name`/<version>.
+
+    Raises: ConfigError if the set is damaged, or as `prepare_cifar` does.
+    References: Krizhevsky (2009), Learning multiple layers of features from tiny images.
+    """
+    builder = _open(locate(name, directory) or prepare_cifar(name, directory))
+    splits = {split: Split(**_kept(builder, split, images=True)) for split in ("train", "test")}
+    return Dataset(
+        **splits,
+        num_classes=builder.info.features["label"].num_classes,
+        **MEAN_STD[name],
+        split="the official training and test sets",
+    )
+
+
+def prepare_cifar(name: str, directory: str | os.PathLike) -> pathlib.Path:
+    """Writes `directory`/`name`/<version> as the official builder reads it (array_record).
+
+    Pixels, order and ids are those that the official builder prepares. It encodes images with
+    TensorFlow; this gives it the same images as PNG made by Pillow. The version appears when it
+    is complete. Processes that prepare the same set wait for each other.
+
+    Args:
+      name: "cifar10" or "cifar100".
+      directory: gets the archive in downloads/, unless it is there already.
+    Returns: the prepared version.
+    Raises: ConfigError if the archive cannot be downloaded or is another one; if `directory`
+      cannot be written or is full.
+    """
+    root = pathlib.Path(directory)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with open(root / f".{name}.lock", "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the system releases it, however the process ends
+            if locate(name, root) is None:
+                _build(name, root, _download(ARCHIVES[name], root / "downloads"))
+    except (OSError, RuntimeError) as error:  # array_record raises the second
+        reason = getattr(error, "strerror", None) or _one_line(error)
+        raise ConfigError(
+            f"{root}: {reason}; set config.data.directory to one with room that can be written"
+        ) from None
+    return locate(name, root)
+
+
+def _download(archive: Archive, downloads: pathlib.Path) -> str:
+    """Path of the archive, downloaded if it is not there yet, and verified."""
+    import pooch
+
+    file = archive.url.rsplit("/", 1)[-1]
+    shelf = pooch.create(
+        downloads,
+        base_url="",
+        registry={file: archive.sha256},
+        urls={file: archive.url},
+        retry_if_failed=RETRIES,
+    )
+    try:
+        return shelf.fetch(file, progressbar=sys.stderr.isatty())
+    except (OSError, ValueError) as error:  # the second: another SHA-256
+        if getattr(error, "strerror", None):  # not the server's: the system's, of a file
+            raise
+        there = ", where another or a damaged one is" if (downloads / file).exists() else ""
+        raise ConfigError(
+            f"{archive.url}: {_one_line(error)}; get the file in another way and put it in "
+            f"{downloads}{there}"
+        ) from None
+
+
+def _build(name: str, root: pathlib.Path, path: str) -> None:
+    """Runs the official builder on the archive at `path`, with images encoded by Pillow."""
+    import tensorflow_datasets as tfds
+    from PIL import Image
+
+    archive = ARCHIVES[name]
+
+    class Cifar(tfds.builder_cls(name), skip_registration=True):
+        def _split_generators(self, dl_manager):
+            with tarfile.open(path) as tar:
+                files = {
+                    member.name.removeprefix(archive.prefix): tar.extractfile(member).read()
+                    for member in tar
+                    if member.isfile()
+                }
+            for key, file in archive.labels.items():
+                self.info.features[key].names = files[file].decode("ascii").split()
+            return {
+                split: self._generate_examples(split, b"".join(files[part] for part in parts))
+                for split, parts in (("train", archive.train), ("test", archive.test))
+            }
+
+        def _generate_examples(self, split, data):
+            labels = len(archive.labels)
+            records = np.frombuffer(data, np.uint8).reshape(-1, labels + 3 * 32 * 32)
+            # The key orders the examples: it is the official builder's.
+            for index, record in enumerate(records):
+                image = record[labels:].reshape(3, 32, 32).transpose(1, 2, 0)
+                example = dict(zip(archive.labels, record[:labels].tolist(), strict=True))
+                example["id"] = f"{split}_{index:05d}"
+                example["image"] = Image.fromarray(np.ascontiguousarray(image))
+                yield index, example
+
+    Cifar.name = name  # else it would be that of this class
+    builder = Cifar(data_dir=os.fspath(root), file_format="array_record")
+    with contextlib.redirect_stdout(io.StringIO()):  # standard output is the command's
+        builder.download_and_prepare()
+
+
+def load_imagenet(
+    *,
+    directory: str | os.PathLike,
+    image_size: int = 224,
+    skip_corrupt: bool = False,
+    workers: int = 0,
+) -> Dataset:
+    """ImageNet (ILSVRC 2012), streamed; the validation set is the test split.
+
+    Read from imagenet2012/<version> as TensorFlow Datasets prepares it, where it is there, else
+    from a tree train/<wnid>/*.JPEG, val/<wnid>/*.JPEG, of which any classes will do: labels are
+    positions among the sorted wnids. All prepared records are read once for their labels, which
+    are then kept beside them.
+
+    Args:
+      directory: data_dir of TensorFlow Datasets, or the tree.
+      image_size: of the examples, (image_size, image_size, 3), in pixels.
+      skip_corrupt: whether the next image of the same class stands in for one that cannot be
+        decoded, which is logged; else reading it is an error.
+      workers: see `Stream`.
+    Returns: mean and std are the constants that published results use.
+    Raises: ConfigError if neither is there, or the set is damaged.
+    References: Russakovsky et al. (2015), ImageNet large scale visual recognition challenge.
+    """
+    path = locate(IMAGENET, directory)
+    if path is None:
+        train, test = folder.list_splits(directory, ("val",), skip_corrupt)
+        return folder.streamed(train, test, image_size, workers, **MEAN_STD[IMAGENET])
+    builder = _open(path)
+
+    def stream(split: str) -> Stream:
+        labels = _kept(builder, split, images=False)["labels"]
+        reader = folder.Reader(_Read(path, split, image_size), labels, skip_corrupt)
+        return Stream(reader, labels, (image_size, image_size, 3), workers)
+
+    return Dataset(
+        train=stream("train"),
+        test=stream("validation"),
+        num_classes=builder.info.features["label"].num_classes,
+        **MEAN_STD[IMAGENET],
+        split="the official training set; the official validation set is the test set",
+    )
+
+
+class _Read(NamedTuple):
+    """`folder.Read` of a prepared split."""
+
+    path: pathlib.Path
+    split: str
+    size: int
+
+    def __call__(self, index: int, rng: np.random.Generator | None) -> np.ndarray:
+        try:
+            record = _opened(self.path, self.split)[index]
+        except Exception as error:  # array_record's, of no particular type
+            raise _damaged(self.path, error) from None
+        name = f"{self.path}: {self.split} image {index} ({record['file_name'].decode()})"
+        return crops.read(record["image"], name, self.size, rng)
+
+
+@functools.lru_cache(maxsize=2)
+def _opened(path: pathlib.Path, split: str) -> Any:
+    """Each process opens the files when it reads its first image."""
+    return _source(_open(path), split)
+
+
+def locate(name: str, directory: str | os.PathLike) -> pathlib.Path | None:
     """The newest prepared version `directory`/`name`/<version>, or None."""
     found = [path.parent for path in pathlib.Path(directory).glob(f"{name}/*/{INFO}")]
     found = [path for path in found if re.fullmatch(r"\d+\.\d+\.\d+", path.name)]
     return max(found, key=lambda path: [int(part) for part in path.name.split(".")], default=None)
 
 
-def open_builder(path: pathlib.Path) -> Any:
+def _open(path: pathlib.Path) -> Any:
     """The builder of a prepared version, able to give data sources.
 
     Raises: ConfigError if it is damaged or holds another format than array_record.
@@ -53,122 +292,10 @@ def open_builder(path: pathlib.Path) -> Any:
     return builder
 
 
-def load_cifar(*, name: str, directory: os.PathLike | str) -> Dataset:
-    """CIFAR-10 or CIFAR-100 in memory: 50,000 and 10,000 images of 32x32x3, uint8.
-
-    Decoding takes a while, so the decoded arrays are kept next to the prepared set, if that can
-    be written, and read again as long as the set is the same.
-
-    Args:
-      name: "cifar10", or "cifar100" with its 100 fine labels.
-      directory: data_dir of TensorFlow Datasets, with `name`/<version>.
-
-    Raises: ConfigError if the set is not prepared, or is damaged.
-    References: Krizhevsky (2009), Learning multiple layers of features from tiny images.
-    """
-    # Here, as statistics can be run as a command, which Python warns of if it is imported before.
-    from lnm_jax.data.statistics import STATISTICS
-
-    path = locate(name, directory)
-    if path is None:
-        raise ConfigError(
-            f"{directory}: {name} is not prepared here; run "
-            f"python -m lnm_jax.data.prepare {name} --data-dir {directory}"
-        )
-    builder = open_builder(path)
-    splits = {}
-    for split in ("train", "test"):
-        decode = functools.partial(_decode, builder, split)
-        splits[split] = Split(**_cached(path, f"{split}-decoded", decode))
-    return Dataset(
-        **splits,
-        num_classes=builder.info.features["label"].num_classes,
-        **STATISTICS[name]._asdict(),
-        split="the official training and test sets",
-    )
-
-
-def load_imagenet(
-    *,
-    directory: os.PathLike | str,
-    image_size: int = 224,
-    workers: int = 0,
-    skip_corrupt: bool = False,
-) -> Dataset:
-    """ImageNet (ILSVRC 2012), streamed; the validation set is the test split.
-
-    All records are read once for their labels, which are then kept next to the prepared set, if
-    that can be written.
-
-    Args:
-      directory: data_dir of TensorFlow Datasets, with imagenet2012/<version>.
-      image_size: of the examples, (image_size, image_size, 3), in pixels.
-      workers: see `Stream`.
-      skip_corrupt: whether the next image of the same class stands in for one that cannot be
-        decoded, which is logged and counted; else reading it is an error.
-
-    Raises: ConfigError if the set is not prepared, or is damaged.
-    References: Russakovsky et al. (2015), ImageNet large scale visual recognition challenge.
-    """
-    # As in `load_cifar`.
-    from lnm_jax.data.statistics import STATISTICS
-
-    path = locate(IMAGENET, directory)
-    if path is None:
-        raise ConfigError(
-            f"{directory}: {IMAGENET} is not prepared here; with TensorFlow installed run tfds "
-            f"build {IMAGENET} --data_dir={directory} --file_format=array_record, or give a tree "
-            "train/<wnid>, val/<wnid>"
-        )
-    builder = open_builder(path)
-
-    def stream(split: str) -> Stream:
-        read_labels = functools.partial(_labels, builder, split)
-        labels = _cached(path, f"{split}-labels", read_labels)["labels"]
-        reader = corrupt.Reader(_Read(path, split, image_size), labels, skip_corrupt)
-        return Stream(reader, labels, (image_size, image_size, 3), workers)
-
-    return Dataset(
-        train=stream("train"),
-        test=stream("validation"),
-        num_classes=builder.info.features["label"].num_classes,
-        **STATISTICS[IMAGENET]._asdict(),
-        split="the official training set; the official validation set is the test set",
-    )
-
-
-class _Read:
-    """`corrupt.Read` of a prepared split.
-
-    Each process opens the files when it reads its first image.
-    """
-
-    def __init__(self, path: pathlib.Path, split: str, image_size: int):
-        self.path, self.split, self.image_size = path, split, image_size
-        self._source: Any = None
-
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, "_source": None}
-
-    def __call__(self, index: int, rng: np.random.Generator | None) -> np.ndarray:
-        from lnm_jax.data import jpeg
-
-        if self._source is None:
-            self._source = _source(open_builder(self.path), self.split)
-        try:
-            record = self._source[index]
-        except Exception as error:  # array_record's, of no particular type
-            raise _damaged(self.path, error) from None
-        name = f"{self.path}: {self.split} image {index} ({record['file_name'].decode()})"
-        return jpeg.read(record["image"], name, self.image_size, rng)
-
-
 def _source(builder: Any, split: str) -> Any:
     """Records with encoded images."""
     import tensorflow_datasets as tfds
 
-    if split not in builder.info.splits:
-        raise ConfigError(f"{builder.data_dir}: has no split {split}; prepare it again")
     return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
 
 
@@ -191,52 +318,29 @@ def _records(builder: Any, split: str) -> Iterator[dict]:
         raise _damaged(path, error) from None
 
 
-def _labels(builder: Any, split: str) -> dict[str, np.ndarray]:
-    labels = [record["label"] for record in _records(builder, split)]
-    return {"labels": np.array(labels, np.int32)}
-
-
-def _decode(builder: Any, split: str) -> dict[str, np.ndarray]:
+def _kept(builder: Any, split: str, *, images: bool) -> dict[str, np.ndarray]:
+    """Labels, and if asked decoded images, of a split, kept beside it until its files change."""
     from PIL import Image
 
-    number = builder.info.splits[split].num_examples
-    images = np.empty((number, *builder.info.features["image"].shape), np.uint8)
-    labels = np.empty(number, np.int32)
-    for index, record in enumerate(_records(builder, split)):
-        images[index] = Image.open(io.BytesIO(record["image"]))
-        labels[index] = record["label"]
-    return {"images": images, "labels": labels}
+    def make():
+        made = {"labels": []} | ({"images": []} if images else {})
+        for record in _records(builder, split):
+            made["labels"].append(np.int32(record["label"]))
+            if images:
+                made["images"].append(np.asarray(Image.open(io.BytesIO(record["image"]))))
+        return {name: np.stack(values) for name, values in made.items()}
 
-
-def _cached(
-    path: pathlib.Path, name: str, read: Callable[[], dict[str, np.ndarray]]
-) -> dict[str, np.ndarray]:
-    """What `read` returns, kept as `path`/lnm_jax-`name`.npz until the prepared files change."""
-    cache = path / f"lnm_jax-{name}.npz"
+    path = pathlib.Path(builder.data_dir)
     files = sorted(file for file in path.iterdir() if "array_record" in file.name)
-    stats = [(file.name, file.stat()) for file in files]
-    key = str((path.name, [(file, stat.st_size, stat.st_mtime_ns) for file, stat in stats]))
-    try:
-        with open(cache, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            if str(arrays["key"]) == key:
-                return {part: arrays[part] for part in arrays.files if part != "key"}
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        _log.warning("%s: not used, as it cannot be read (%s)", cache, error)
-    arrays = read()
-    partial = cache.with_name(f".{cache.name}.{os.getpid()}")
-    try:
-        with open(partial, "wb") as file:
-            np.savez(file, key=key, **arrays)
-        os.replace(partial, cache)
-    except OSError as error:
-        _log.info("%s: not kept (%s)", cache, error)
-        with contextlib.suppress(OSError):
-            partial.unlink()
-    return arrays
+    parameters = {"split": split, "images": images, "files": stamps(path, files)}
+    return cached(path / "lnm_jax", parameters, make)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _damaged(path: pathlib.Path, error: Exception) -> ConfigError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return ConfigError(f"{path}: damaged ({reason}); delete this directory and prepare it again")
+    return ConfigError(
+        f"{path}: damaged ({_one_line(error)}); delete this directory and prepare it again"
+    )

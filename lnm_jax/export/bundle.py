@@ -8,18 +8,17 @@ from collections.abc import Mapping
 from importlib import resources
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from lnm_jax import neurons
 from lnm_jax.errors import ConfigError
 from lnm_jax.export import files
 from lnm_jax.export.network import Network
+from lnm_jax.neurons import Neuron
 
 FORMAT = 1
 FILES = ("graph.json", "arrays.npz", "reader.py")
 ENTRIES = 256  # of the look-up table: one byte addresses them
-ONE_VARIABLE = ("lnm", "if", "lif", "plif", "qif", "eif")
 
 
 def quantise(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -55,7 +54,7 @@ def contents(network: Network, *, int8: bool = False) -> tuple[dict, dict[str, n
         own, facts = {}, {}
         params = network.of(node.name)
         if node.kind == "spiking":
-            neuron, own = describe(config.neuron.to_dict(), params)
+            neuron, own = describe(network.model.neuron, config.neuron.to_dict(), params)
             facts = {"neuron": neuron}
         elif node.kind in ("convolution", "dense"):
             own = {name: np.asarray(x, np.float32) for name, x in params.items()}
@@ -106,109 +105,58 @@ def _is_bundle(path: str) -> bool:
     return os.path.isdir(path) and set(os.listdir(path)) <= {*FILES, "__pycache__"}
 
 
-def describe(fields: Mapping, params: Mapping) -> tuple[dict, dict[str, np.ndarray]]:
-    """What one layer's neuron is: (facts, arrays), f with f(0) = 0 as one of four drifts.
+def describe(neuron: Neuron, fields: Mapping, params: Mapping) -> tuple[dict, dict]:
+    """What one layer's neuron is, for readers without JAX: (facts, arrays).
 
-    "polynomial" (theta of u, u**2, ...; also of LIF, PLIF, QIF and Chebyshev neurons), "spline"
-    (theta as `neurons.drift.spline` has it), "mlp" (leak, in, bias, out) and "exponential"
-    (leak, delta_t, v_t). Arrays end in an axis of channels if the parameters do. "table" is f at
-    256 evenly spaced potentials: over the bound, or, where f has none, up to two thresholds.
+    f as `neurons.Drift.describe` has it, its bound, "update" (`neurons.lnm`), threshold and reset.
+    Arrays end in an axis of channels if the parameters do. "table" is f at 256 evenly spaced
+    potentials: over the bound, or, where f has none, up to two thresholds.
 
     Args:
+      neuron: of every layer.
       fields: of `config.neuron`.
       params: of the layer, numbers as trained.
-    Raises: ConfigError for a neuron of more than one variable.
+    Raises: ConfigError for a neuron that does not describe itself.
     """
-    kind = fields["kind"]
-    if kind not in ONE_VARIABLE:
+    if not _exportable(neuron):
+        known = (kind for kind in neurons.NEURONS if _exportable(neurons.build(kind)))
         raise ConfigError(
-            f"config.neuron.kind {kind} can't be exported: only neurons of one variable can "
-            f"({', '.join(ONE_VARIABLE)})"
+            f"config.neuron.kind {fields['kind']} can't be exported: only neurons of one variable "
+            f"can ({', '.join(known)})"
         )
-    learned = kind == "lnm"
-    bounds = {"lnm": fields["bound"], "qif": "clip", "eif": "clip"}
     facts = {
-        "drift": "polynomial",
-        "bound": bounds.get(kind, "none"),
+        "bound": "none",
         "limit": float(fields["clip"]),
-        "update": fields["update"] if learned else "sum",
+        "update": "sum",
         "threshold": float(fields["threshold"]),
         "reset": fields["reset"],
         "v_reset": float(fields["v_reset"]),
     }
-    arrays, own = _drift(kind, fields, {name: np.asarray(x) for name, x in params.items()})
+    own, arrays = neuron.facts.drift.describe(params)
     facts |= own
-    if facts["bound"] == "linear":
-        arrays["slopes"] = _slopes(fields, params)
-    arrays["table"], facts["table"] = _table(fields, params, facts)
+    arrays["table"], facts["table"] = _table(neuron, params, facts)
     return facts, {name: np.asarray(x, np.float32) for name, x in arrays.items()}
 
 
-def _drift(kind, fields, params) -> tuple[dict, dict]:
-    """Arrays and facts of f itself."""
-    leak = 1 - fields["decay"]
-    if kind == "if":
-        return {"theta": np.zeros(1)}, {}
-    if kind == "lif":
-        return {"theta": np.array([-leak])}, {}
-    if kind == "qif":
-        return {"theta": np.array([-fields["a_0"] * fields["v_c"], fields["a_0"]])}, {}
-    if kind == "eif":
-        own = {"leak": leak, "delta_t": fields["delta_t"], "v_t": fields["v_t"]}
-        return {}, {"drift": "exponential"} | own
-    if kind == "plif":
-        rate = np.asarray(jax.nn.sigmoid(params["w"]))
-        return {"theta": -rate[None]} | ({"gain": rate} if fields["decay_input"] else {}), {}
-    if fields["family"] == "mlp":
-        return params, {"drift": "mlp", "leak": leak}
-    if fields["family"] == "spline":
-        return params, {"drift": "spline"}
-    if fields["family"] == "chebyshev":
-        return {"theta": _powers(params["theta"], fields["clip"])}, {}
-    return params, {}
+def _exportable(neuron) -> bool:
+    drift = neuron.facts.drift
+    return neurons.one_variable(neuron) and drift is not None and drift.describe is not None
 
 
-def _powers(theta: np.ndarray, limit: float) -> np.ndarray:
-    """Coefficients of u, u**2, ... for those of Chebyshev polynomials of u / limit."""
-    matrix = np.zeros((len(theta), len(theta)))
-    for k in range(len(theta)):
-        unit = np.zeros(k + 2)
-        unit[-1] = 1
-        matrix[: k + 1, k] = np.polynomial.chebyshev.cheb2poly(unit)[1:]
-    scale = float(limit) ** -np.arange(1, len(theta) + 1)
-    return np.einsum("j,jk,k...->j...", scale, matrix, theta.astype(float))
-
-
-def _slopes(fields, params) -> np.ndarray:
-    """f' at -limit and limit, with which the linear bound goes on."""
-    own = ("degree", "knots", "hidden", "decay")
-    chosen = {name: fields[name] for name in own}
-    drift = neurons.FAMILIES[fields["family"]](
-        neurons.BOUNDS["none"](), limit=fields["clip"], **chosen
-    )
-
-    def slope(u):
-        u = jnp.full(_channels(fields, params), u, jnp.float32)
-        return jax.jvp(lambda u: drift.apply(params, u), (u,), (jnp.ones_like(u),))[1]
-
-    return np.stack([slope(-fields["clip"]), slope(fields["clip"])])
-
-
-def _table(fields, params, facts) -> tuple[np.ndarray, dict]:
+def _table(neuron, params, facts) -> tuple[np.ndarray, dict]:
     """f at `ENTRIES` potentials, and where they are."""
     wide = max(1.0, 2 * facts["threshold"])
     limit = {"clip": facts["limit"], "linear": 2 * facts["limit"], "tanh": 3.0}
     high = limit.get(facts["bound"], wide)
     u = np.linspace(-high, high, ENTRIES, dtype=np.float32)
-    channels = _channels(fields, params)
-    neuron = neurons.build(**fields)
+    channels = _channels(neuron, params)
     u = np.broadcast_to(u.reshape(-1, *(1,) * len(channels)), (ENTRIES, *channels))
     values = np.asarray(neurons.drift_of(neuron, params, u))
     return values, {"low": -high, "high": high, "entries": ENTRIES}
 
 
-def _channels(fields, params) -> tuple[int, ...]:
+def _channels(neuron, params) -> tuple[int, ...]:
     """(C,) if every channel has parameters of its own, else ()."""
-    own = jax.tree.leaves(jax.eval_shape(neurons.build(**fields).init, jax.random.key(0)))
+    own = jax.tree.leaves(jax.eval_shape(neuron.init, jax.random.key(0)))
     leaves = jax.tree.leaves(params)
     return leaves[0].shape[own[0].ndim :] if own else ()

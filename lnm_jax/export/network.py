@@ -12,7 +12,8 @@ from flax.traverse_util import flatten_dict
 from lnm_jax.data import augment
 from lnm_jax.errors import ConfigError
 from lnm_jax.export import graph
-from lnm_jax.layers import NORMS, membrane_norm
+from lnm_jax.layers import NORMS
+from lnm_jax.layers.spiking import fold_membrane_norm
 from lnm_jax.training import configuration, experiment, losses, parallel, steps
 from lnm_jax.training.loop import Run
 
@@ -88,14 +89,15 @@ def fold_batch_norm(model: nn.Module, variables: dict) -> tuple[nn.Module, dict]
             kernel = params["conv"]["kernel"] * gain  # the last axis is the output channel
             return {"conv": {"kernel": kernel, "bias": norm["bias"] - gain * running["mean"]}}
         if "membrane_norm" in params:
-            return membrane_norm.fold(params, statistics, model.firing.threshold, model.epsilon)
+            threshold = model.neuron.facts.threshold
+            return fold_membrane_norm(params, statistics, threshold, model.epsilon)
         return {
             name: fold(value, statistics.get(name, {})) if isinstance(value, dict) else value
             for name, value in params.items()
         }
 
     folded = fold(variables["params"], variables["batch_stats"])
-    return model.clone(folded=True, window=0.0, varied=()), {"params": folded}
+    return model.clone(folded=True, window=0.0, scheduled=()), {"params": folded}
 
 
 # Values that an export can express.

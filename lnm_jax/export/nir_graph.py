@@ -9,10 +9,10 @@ v_th. A node with several incoming edges takes their sum: that is how shortcuts 
 
 from __future__ import annotations
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from lnm_jax import data, neurons
 from lnm_jax.errors import ConfigError
@@ -20,7 +20,6 @@ from lnm_jax.export import files
 from lnm_jax.export.bundle import describe
 from lnm_jax.export.graph import Node
 from lnm_jax.export.network import Network, accuracy
-from lnm_jax.layers import Spiking
 
 DT = 1e-4  # seconds a timestep: what NIR's readers assume
 
@@ -35,29 +34,17 @@ def best_lif(network: Network) -> dict[str, np.ndarray]:
     size = min(this.config.data.eval_batch_size, len(this.dataset.train.labels))
     images = next(data.eval_batches(this.dataset.train, size))["image"]
 
-    def fit(neuron, params, currents):
-        states, _ = neurons.trace(neuron, params, currents)
-        start = neuron.reset(currents.shape[1:], states.dtype)
-        u = jnp.concatenate([start[None], states[:-1]])
-        # Far below threshold nothing spikes, and f is the step's change less the current.
-        drift = neuron.step(params, u, jnp.full_like(u, -64.0))[0] - u + 64
+    def fit(path, u):
+        drift = neurons.drift_of(model.neuron, network.of(path), u)
         axes = tuple(range(u.ndim - (this.config.spiking.sharing == "channel")))
         return -(drift * u).sum(axes) / jnp.maximum((u * u).sum(axes), 1e-12)
 
     @jax.jit
     def run(params, x):
-        found = {}
-
-        def record(call, args, kwargs, context):
-            module = context.module
-            if isinstance(module, Spiking) and context.method_name == "__call__":
-                path = "/".join(module.path)
-                found[path] = fit(module.neuron, network.of(path), args[0])
-            return call(*args, **kwargs)
-
-        with nn.intercept_methods(record):
-            model.apply({"params": params}, x)
-        return found
+        _, sown = model.apply({"params": params}, x, mutable=["trace"])
+        traces = flatten_dict(sown["trace"])
+        visited = {"/".join(path[:-1]): trace.before for path, (_, trace) in traces.items()}
+        return {path: fit(path, u) for path, u in visited.items()}
 
     return jax.device_get(run(network.params, network.inputs(images)))
 
@@ -139,7 +126,7 @@ def _own_lines(network: Network, fields: dict) -> dict | None:
     lines = {}
     for node in network.nodes:
         if node.kind == "spiking":
-            facts, arrays = describe(fields, network.of(node.name))
+            facts, arrays = describe(network.model.neuron, fields, network.of(node.name))
             theta = arrays.get("theta", np.zeros(0))
             if facts["drift"] != "polynomial" or len(theta) != 1 or facts["bound"] != "none":
                 return None

@@ -7,13 +7,13 @@ from typing import Any
 
 import flax.linen as nn
 
+from lnm_jax.checks import find
 from lnm_jax.models.counts import Count, counts, spiking_layers
 from lnm_jax.models.mlp import RecordedLayer, SpikingMLP
 from lnm_jax.models.network import READOUTS, REMAT
 from lnm_jax.models.resnet import SHORTCUTS, BasicBlock, SpikingResNet
 from lnm_jax.models.vgg import SpikingVGG
 from lnm_jax.neurons import Neuron
-from lnm_jax.neurons.checks import one_of
 
 MODELS = {
     "resnet_small": functools.partial(SpikingResNet, stem=24, widths=(24, 48), blocks=(1, 1)),
@@ -59,16 +59,23 @@ def build(
 ) -> nn.Module:
     """The model of that name; fields that are None keep the preset's value.
 
+    Args:
+      name: of `MODELS`, or the import path of anybody's own Flax module, "package.module:Net", with
+        the call of `SpikingNetwork`: it gets those fields that it has.
+      neuron, num_classes, timesteps, fields: attributes of the model.
     Raises: ValueError for an unknown name, a field that the model does not have, or stages
       whose widths and blocks do not match.
     """
-    one_of("model", name, MODELS)
-    preset = MODELS[name]
+    preset = find("model.name", name, MODELS)
     given = {key: _hashable(value) for key, value in fields.items() if value is not None}
+    given |= {"neuron": neuron, "num_classes": num_classes, "timesteps": timesteps}
+    has = getattr(preset, "func", preset).__dataclass_fields__
+    if name not in MODELS:
+        given = {key: value for key, value in given.items() if key in has}
     for key in given:
-        if key not in getattr(preset, "func", preset).__dataclass_fields__:
+        if key not in has:
             raise ValueError(f"model.{key} is not a field of {name}; leave it unset")
-    model = preset(neuron=neuron, num_classes=num_classes, timesteps=timesteps, **given)
+    model = preset(**given)
     if isinstance(model, SpikingResNet):
         if len(model.widths) != len(model.blocks):
             raise ValueError(
@@ -83,6 +90,11 @@ def build(
     return model
 
 
+def adjusted(model: nn.Module, **fields: Any) -> nn.Module:
+    """A copy of a model with other fields, of which it takes those that it has."""
+    return model.clone(**{k: v for k, v in fields.items() if k in model.__dataclass_fields__})
+
+
 __all__ = [
     "INPUTS",
     "MODELS",
@@ -95,6 +107,7 @@ __all__ = [
     "SpikingMLP",
     "SpikingResNet",
     "SpikingVGG",
+    "adjusted",
     "build",
     "counts",
     "spiking_layers",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from lnm_jax.layers import NORMS, ConvNorm, MembraneNorm, Spiking, fold_time, remat, unfold_time
+from lnm_jax.layers import NORMS, ConvNorm, Spiking, fold_time, remat, unfold_time
 from lnm_jax.neurons import Neuron
 
 if TYPE_CHECKING:
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 # What the backward pass of a training step keeps: everything, or the inputs of each of these.
 REMAT = ("none", "block", "stage")
 # What every spiking layer gets of a network's fields.
-SPIKING_FIELDS = ("sharing", "window", "momentum", "axis_name", "backend", "start", "varied")
+SPIKING_FIELDS = (
+    *("sharing", "window", "start", "membrane_norm", "folded", "scheduled", "backend"),
+    *("momentum", "epsilon", "axis_name"),
+)
 # Of the logits of all timesteps: their mean (Eq. 6), the last ones alone, or all, (T, B, K).
 READOUTS = ("mean", "last", "steps")
 
@@ -34,9 +37,8 @@ class SpikingNetwork(nn.Module):
       neuron: for every spiking layer; each layer has parameters of its own.
       num_classes: K.
       timesteps: T for static images; event input brings its own.
-      sharing, window, backend, start, varied: of every spiking layer, see `Spiking`.
-      membrane_norm: spiking layers are `MembraneNorm`, which needs `firing`.
-      firing: how the neuron spikes and resets, for membrane_norm.
+      sharing, window, backend, start, membrane_norm, scheduled: of every spiking layer, see
+        `Spiking`.
       axis_name: device axis that BatchNorm's statistics are averaged over in training.
       momentum, epsilon: of every BatchNorm, see `ConvNorm`.
       tdbn: 0 starts BatchNorm's scales at 1. Above 0 they start at tdbn times the alpha of
@@ -61,9 +63,8 @@ class SpikingNetwork(nn.Module):
     window: float = 0.0
     backend: str = "auto"
     start: str = "reset"
-    varied: tuple[tuple[str, float], ...] = ()
+    scheduled: tuple[tuple[str, float], ...] = ()
     membrane_norm: bool = False
-    firing: Any = None
     axis_name: str | None = None
     momentum: float = 0.9
     epsilon: float = 1e-5
@@ -99,10 +100,7 @@ class SpikingNetwork(nn.Module):
     def spiking(self) -> functools.partial:
         """Factory of `Spiking` layers."""
         fields = {name: getattr(self, name) for name in SPIKING_FIELDS}
-        if not self.membrane_norm:
-            return functools.partial(Spiking, self.neuron, **fields)
-        fields |= {"firing": self.firing, "epsilon": self.epsilon, "folded": self.folded}
-        return functools.partial(MembraneNorm, self.neuron, **fields)
+        return functools.partial(Spiking, self.neuron, **fields)
 
     def first(self, layer: nn.Module, x: Array, train: bool) -> Float[Array, "T B H W C"]:
         """Currents of the first layer for images or frames.

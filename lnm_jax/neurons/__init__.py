@@ -5,19 +5,25 @@ params = neuron.init(jax.random.key(0))
 spikes = neurons.run(neuron, params, currents)  # (T, ...) -> (T, ...)
 """
 
-from lnm_jax.neurons.backends import BACKENDS, run
-from lnm_jax.neurons.bounding import BOUNDS
-from lnm_jax.neurons.clif import clif
-from lnm_jax.neurons.diet import diet
-from lnm_jax.neurons.drift import FAMILIES, polynomial
+from lnm_jax.neurons.comparators import (
+    clif,
+    diet,
+    glif,
+    lsg,
+    masked_psn,
+    psn,
+    sliding_psn,
+    tc_lif,
+    ternary,
+    ts_lif,
+)
+from lnm_jax.neurons.drift import BOUNDS, FAMILIES, Drift, polynomial
 from lnm_jax.neurons.dynamics import (
-    before_firing,
     drift_of,
     f_i_curve,
     fit_degree,
     fixed_points,
     gain_of,
-    integrate,
     spike_changes,
     surrogate_window,
 )
@@ -27,8 +33,6 @@ from lnm_jax.neurons.factories import (
     build,
     eif,
     fields,
-    fires_by_fields,
-    firing_of,
     if_,
     lif,
     lnm,
@@ -36,37 +40,36 @@ from lnm_jax.neurons.factories import (
     plif,
     qif,
 )
-from lnm_jax.neurons.glif import glif
-from lnm_jax.neurons.lsg import lsg
+from lnm_jax.neurons.firing import RESETS, Firing, firing
 from lnm_jax.neurons.neuron import (
-    Drift,
-    Firing,
+    Facts,
     Neuron,
+    Parallel,
     integrate_and_fire,
     one_variable,
     per_channel,
+    potential,
+    two_phase,
+    with_potential,
 )
-from lnm_jax.neurons.over_time import trace
-from lnm_jax.neurons.psn import Parallel, masked_psn, psn, sliding_psn
-from lnm_jax.neurons.reset import RESETS
-from lnm_jax.neurons.surrogate import SURROGATES, with_derivative
-from lnm_jax.neurons.tc_lif import tc_lif
-from lnm_jax.neurons.ternary import ternary
-from lnm_jax.neurons.ts_lif import ts_lif
+from lnm_jax.neurons.over_time import BACKENDS, Trace, run, trace
+from lnm_jax.neurons.surrogate import DSPIKE_TEMPERATURE, SURROGATES, with_derivative
 
 __all__ = [
     "BACKENDS",
     "BOUNDS",
+    "DSPIKE_TEMPERATURE",
     "FAMILIES",
     "NEURONS",
     "RESETS",
     "SURROGATES",
     "Drift",
+    "Facts",
     "Firing",
     "Neuron",
     "Parallel",
+    "Trace",
     "adex",
-    "before_firing",
     "build",
     "clif",
     "diet",
@@ -74,14 +77,12 @@ __all__ = [
     "eif",
     "f_i_curve",
     "fields",
-    "fires_by_fields",
-    "firing_of",
+    "firing",
     "fit_degree",
     "fixed_points",
     "gain_of",
     "glif",
     "if_",
-    "integrate",
     "integrate_and_fire",
     "lif",
     "lnm",
@@ -92,6 +93,7 @@ __all__ = [
     "per_channel",
     "plif",
     "polynomial",
+    "potential",
     "psn",
     "qif",
     "run",
@@ -102,5 +104,7 @@ __all__ = [
     "ternary",
     "trace",
     "ts_lif",
+    "two_phase",
     "with_derivative",
+    "with_potential",
 ]

@@ -1,24 +1,113 @@
-"""Learned drift families f(u) of 4.2.1, each with f(0) = 0 and the LIF line at the start.
+"""f(u), the subthreshold dynamics of Eq. 1: learned families (4.2.1), and the literature's.
 
-Parameters lie along leading axes and are used one scalar at a time, so that a leaf may carry
-a trailing channel axis that broadcasts against u. A factory takes the same arguments in every
-family: the bound, its limit, degree, knots, hidden and decay, of which it uses its own.
+Each has f(0) = 0; learned ones are the LIF line at the start. Parameters lie along leading axes
+and are used one scalar at a time, so that a leaf may carry a trailing channel axis that broadcasts
+against u. The argument of f is bounded (Table 5), the carried membrane potential is not.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from lnm_jax.neurons.checks import whole
-from lnm_jax.neurons.neuron import Drift
+from lnm_jax import checks
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float
+    from jaxtyping import Array, Float, PRNGKeyArray
+
+    from lnm_jax.neurons.neuron import Params
+
+EXPONENTIAL = 5  # MACs of exp: a polynomial of degree 5, after the exponent's bits are split off
+Bound = Callable  # bounded_f = bound(f)
+
+
+def _identity(u):
+    return u
+
+
+class Drift(NamedTuple):
+    """The subthreshold dynamics f(u) as pure functions, with f(0) = 0, and what is known of it.
+
+    Attributes:
+      init: `init(key) -> params`.
+      apply: `apply(params, u) -> f(u)`, elementwise, per timestep.
+      bounded: what f sees of a potential.
+      limit: beyond +-limit f is continued by a constant or a tangent; None if it is not.
+      describe: `describe(params) -> (facts, arrays)`, f as plain numbers: one of "polynomial"
+        (theta of u, u**2, ...), "spline" (theta as in `spline`), "mlp" (leak, in, bias, out) and
+        "exponential" (leak, delta_t, v_t), its bound and the current's gain. None if it is none.
+      macs: multiply-accumulates of the update v + f(v) + I; None if not counted.
+    """
+
+    init: Callable[[PRNGKeyArray], Params]
+    apply: Callable[[Params, Float[Array, "..."]], Float[Array, "..."]]
+    bounded: Callable = _identity
+    limit: float | None = None
+    describe: Callable | None = None
+    macs: int | None = None
+
+
+# Bounds: functions of f, `bound(f)` is f with its argument bounded.
+
+
+def _clipped(v, limit):
+    """v in [-limit, limit]; the derivative is 1 there, ends included, and 0 beyond.
+
+    `jnp.clip` divides to share the gradient at the very ends, which every neuron would pay for.
+    """
+    return jnp.where(v > limit, limit, jnp.where(v < -limit, -limit, v))
+
+
+def clip(limit: float = 1.0) -> Bound:
+    """f(min(max(v, -limit), limit)): the paper's bound, with limit 1.
+
+    Raises: ValueError if limit <= 0.
+    """
+    checks.positive("clip", limit)
+    return lambda f: lambda v: f(_clipped(v, limit))
+
+
+def tanh(limit: float = 1.0) -> Bound:
+    """f(tanh(v)), whatever the limit (Table 5, first row)."""
+    del limit
+    return lambda f: lambda v: f(jnp.tanh(v))
+
+
+def tangent(limit: float = 1.0) -> Bound:
+    """f inside [-limit, limit], its tangent at the end beyond: C1, and injective where f is.
+
+    Values beyond the interval stay distinguishable, which clip's do not (the paper's section 6).
+
+    Raises: ValueError if limit <= 0.
+    """
+    checks.positive("clip", limit)
+
+    def bound(f):
+        def continued(v):
+            u = _clipped(v, limit)
+            value, beyond = jax.jvp(f, (u,), (v - u,))  # f(u) and f'(u) (v - u), 0 inside
+            return value + beyond
+
+        return continued
+
+    return bound
+
+
+def unbounded(limit: float = 1.0) -> Bound:
+    """f itself: potentials may grow without bound."""
+    del limit
+    return lambda f: f
+
+
+BOUNDS = {"clip": clip, "tanh": tanh, "linear": tangent, "none": unbounded}
+
+
+# Learned families.
 
 
 def polynomial(theta: Float[Array, "N"], u: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -99,74 +188,70 @@ def mlp(params: dict, u: Float[Array, "..."]) -> Float[Array, "..."]:
     return sum(out * (soft_sign(w * u + b) - soft_sign(b)) for w, b, out in weights)
 
 
-def _check_length(name: str, leaf: Array, length: int) -> None:
+def _of(params, name: str, length: int):
+    """The leaf of that name, which must have `length` entries."""
+    leaf = params[name]
     if leaf.shape[:1] != (length,):
         raise ValueError(f"{name} must have {length} entries, got shape {leaf.shape}")
+    return leaf
 
 
-def learned_polynomial(bound: Callable, *, degree: int, decay: float, **_) -> Drift:
-    """`polynomial` of the bounded potential, theta started as (decay - 1, 0, ..., 0).
-
-    Args:
-      bound: see `bounding`.
-      degree: N >= 1.
-      decay: share of the potential kept per timestep at initialisation.
-    Raises: ValueError if degree < 1.
-    """
-    whole("degree", degree, 1)
-
-    def apply(params, u):
-        _check_length("theta", params["theta"], degree)
-        return bound(lambda u: polynomial(params["theta"], u))(u)
-
-    return Drift(lambda key: {"theta": jnp.zeros(degree, jnp.float32).at[0].set(decay - 1)}, apply)
+def _first(slope: float, length: int) -> Callable:
+    """init of theta, `length` coefficients: the slope, and 0."""
+    return lambda key: {"theta": jnp.zeros(length, jnp.float32).at[0].set(slope)}
 
 
-def learned_chebyshev(bound: Callable, *, limit: float, degree: int, decay: float, **_) -> Drift:
-    """`chebyshev` of the bounded potential, scaled to the bound, started as the LIF line.
+# A family's factory takes limit, degree, knots, hidden and decay, of which it uses its own, and
+# returns a `Drift` without bound; its macs are those of Horner's rule, or as noted.
 
-    Args: as for `learned_polynomial`; limit is the bound's.
-    """
-    whole("degree", degree, 1)
 
-    def apply(params, u):
-        _check_length("theta", params["theta"], degree)
-        return bound(lambda u: chebyshev(params["theta"], u, limit))(u)
-
+def _polynomial(*, degree: int, decay: float, **_) -> Drift:
+    checks.integer("degree", degree, 1)
     return Drift(
-        lambda key: {"theta": jnp.zeros(degree, jnp.float32).at[0].set((decay - 1) * limit)}, apply
+        _first(decay - 1, degree),
+        lambda params, u: polynomial(_of(params, "theta", degree), u),
+        describe=lambda params: ({"drift": "polynomial"}, {"theta": params["theta"]}),
+        macs=degree,
     )
 
 
-def learned_spline(bound: Callable, *, limit: float, knots: int, decay: float, **_) -> Drift:
-    """`spline` of the bounded potential, theta started as (decay - 1, 0, ..., 0).
-
-    Args:
-      bound: see `bounding`.
-      limit: knots are uniform over [-limit, limit].
-      knots: how many, ends included, >= 2.
-      decay: share of the potential kept per timestep at initialisation.
-    """
-    whole("knots", knots, 2)
-
-    def apply(params, u):
-        _check_length("theta", params["theta"], knots + 1)
-        return bound(lambda u: spline(params["theta"], u, limit))(u)
-
+def _chebyshev(*, limit: float, degree: int, decay: float, **_) -> Drift:
+    checks.integer("degree", degree, 1)
     return Drift(
-        lambda key: {"theta": jnp.zeros(knots + 1, jnp.float32).at[0].set(decay - 1)}, apply
+        _first((decay - 1) * limit, degree),
+        lambda params, u: chebyshev(_of(params, "theta", degree), u, limit),
+        describe=lambda params: (
+            {"drift": "polynomial"},
+            {"theta": _powers(np.asarray(params["theta"]), limit)},
+        ),
+        macs=degree,  # turned into powers once
     )
 
 
-def learned_mlp(bound: Callable, *, hidden: int, decay: float, **_) -> Drift:
-    """The LIF line plus an `mlp` whose last layer starts at 0.
+def _powers(theta: np.ndarray, limit: float) -> np.ndarray:
+    """Coefficients of u, u**2, ... for those of Chebyshev polynomials of u / limit."""
+    matrix = np.zeros((len(theta), len(theta)))
+    for k in range(len(theta)):
+        unit = np.zeros(k + 2)
+        unit[-1] = 1
+        matrix[: k + 1, k] = np.polynomial.chebyshev.cheb2poly(unit)[1:]
+    scale = float(limit) ** -np.arange(1, len(theta) + 1)
+    return np.einsum("j,jk,k...->j...", scale, matrix, theta.astype(float))
 
-    Args:
-      bound: see `bounding`.
-      hidden: width of the hidden layer, >= 1.
-      decay: share of the potential kept per timestep at initialisation.
-    """
-    whole("hidden", hidden, 1)
+
+def _spline(*, limit: float, knots: int, decay: float, **_) -> Drift:
+    checks.integer("knots", knots, 2)
+    return Drift(
+        _first(decay - 1, knots + 1),
+        lambda params, u: spline(_of(params, "theta", knots + 1), u, limit),
+        describe=lambda params: ({"drift": "spline"}, {"theta": params["theta"]}),
+        macs=3,  # one cubic, after its piece is looked up
+    )
+
+
+def _mlp(*, hidden: int, decay: float, **_) -> Drift:
+    """The LIF line plus an `mlp` whose last layer starts at 0."""
+    checks.integer("hidden", hidden, 1)
 
     def init(key):
         in_key, bias_key = jax.random.split(key)
@@ -177,16 +262,165 @@ def learned_mlp(bound: Callable, *, hidden: int, decay: float, **_) -> Drift:
         }
 
     def apply(params, u):
-        for name in ("in", "bias", "out"):
-            _check_length(name, params[name], hidden)
-        return bound(lambda u: (decay - 1) * u + mlp(params, u))(u)
+        weights = {name: _of(params, name, hidden) for name in ("in", "bias", "out")}
+        return (decay - 1) * u + mlp(weights, u)
 
-    return Drift(init, apply)
+    return Drift(
+        init,
+        apply,
+        describe=lambda params: ({"drift": "mlp", "leak": 1 - decay}, dict(params)),
+        macs=1 + 3 * hidden,  # a softsign unit is in, out and a division
+    )
 
 
-FAMILIES = {
-    "polynomial": learned_polynomial,
-    "chebyshev": learned_chebyshev,
-    "spline": learned_spline,
-    "mlp": learned_mlp,
-}
+FAMILIES = {"polynomial": _polynomial, "chebyshev": _chebyshev, "spline": _spline, "mlp": _mlp}
+
+
+def learned(
+    family: str,
+    bound: str,
+    *,
+    limit: float,
+    degree: int = 3,
+    knots: int = 7,
+    hidden: int = 4,
+    decay: float = 0.25,
+) -> Drift:
+    """A learned f of a bounded potential, started as the LIF line (decay - 1) u.
+
+    Args:
+      family: name in `FAMILIES`.
+      bound: name in `BOUNDS`.
+      limit: of the bound, and the interval of Chebyshev polynomials and spline knots.
+      degree: N of the polynomial or Chebyshev family, >= 1.
+      knots: of the spline, ends included, >= 2.
+      hidden: width of the MLP, >= 1.
+      decay: share of the potential kept per timestep at initialisation.
+    Raises: ValueError naming the argument, its value and what is allowed.
+    """
+    checks.one_of("family", family, FAMILIES)
+    checks.one_of("bound", bound, BOUNDS)
+    checks.between("decay", decay, 0, 1)
+    bounded = BOUNDS[bound](limit)
+    free = FAMILIES[family](limit=limit, degree=degree, knots=knots, hidden=hidden, decay=decay)
+
+    def slope(params, u):
+        """f' at u, of every channel."""
+        shape = jax.eval_shape(free.apply, params, jnp.float32(u)).shape
+        u = jnp.full(shape, u, jnp.float32)
+        return jax.jvp(lambda u: free.apply(params, u), (u,), (jnp.ones_like(u),))[1]
+
+    def describe(params):
+        facts, arrays = free.describe(params)
+        if bound == "linear":  # with which it goes on
+            arrays["slopes"] = jnp.stack([slope(params, -limit), slope(params, limit)])
+        return facts | {"bound": bound, "limit": float(limit)}, arrays
+
+    return free._replace(
+        apply=lambda params, u: bounded(lambda u: free.apply(params, u))(u),
+        bounded=bounded(_identity),
+        limit=limit if bound in ("clip", "linear") else None,
+        describe=describe,
+    )
+
+
+# Fixed drifts of the literature (Gerstner et al. 2014). QIF's and EIF's arguments are clipped to
+# [-limit, limit], so that nothing can overflow. Above the threshold, which is inside, a neuron has
+# spiked and been reset, so that the clip takes nothing from its dynamics; below, it stops the
+# Euler step from leaping over the threshold.
+
+
+def _fixed(f: Callable, facts: dict, arrays: dict, *, macs: int, limit: float | None = None):
+    """A `Drift` without parameters, clipped if it has a limit."""
+    bound = unbounded() if limit is None else clip(limit)
+    own = {"bound": "none"} if limit is None else {"bound": "clip", "limit": float(limit)}
+    return Drift(
+        lambda key: {},
+        lambda params, u: bound(f)(u),
+        bounded=bound(_identity),
+        limit=limit,
+        describe=lambda params: ({"drift": "polynomial", **facts, **own}, dict(arrays)),
+        macs=macs,
+    )
+
+
+def zero() -> Drift:
+    """f = 0: the perfect integrator of IF."""
+    return _fixed(jnp.zeros_like, {}, {"theta": np.zeros(1)}, macs=0)
+
+
+def line(decay: float) -> Drift:
+    """The LIF line f(u) = -(1 - decay) u (Algorithm 2).
+
+    Args:
+      decay: share of the potential kept per timestep.
+    """
+    checks.between("decay", decay, 0, 1)
+    slope = decay - 1
+    return _fixed(lambda u: slope * u, {}, {"theta": np.array([slope])}, macs=1)
+
+
+def quadratic(*, a_0: float, v_c: float, limit: float) -> Drift:
+    """QIF, f(u) = a_0 (u - v_rest)(u - v_c) with v_rest = 0 (Latham et al. 2000).
+
+    Args:
+      a_0: curvature, per timestep and unit of potential, > 0.
+      v_c: critical potential, above which f drives u to the threshold.
+      limit: of the clip on u.
+    """
+    checks.positive("a_0", a_0)
+    checks.positive("v_c", v_c)
+    theta = np.array([-a_0 * v_c, a_0])
+    return _fixed(lambda u: a_0 * u * (u - v_c), {}, {"theta": theta}, macs=2, limit=limit)
+
+
+def exponential(*, decay: float, delta_t: float, v_t: float, limit: float) -> Drift:
+    """EIF, f(u) = (1 - decay)(-u + delta_t (exp((u - v_t) / delta_t) - exp(-v_t / delta_t))).
+
+    Fourcaud-Trocme et al. (2003), less its value at 0, so that the rest is at 0.
+
+    Args:
+      decay: share of the potential kept per timestep far below v_t.
+      delta_t: sharpness of the spike's onset, in units of the potential.
+      v_t: rheobase threshold, where the slope of the leak and of the onset cancel.
+      limit: of the clip on u; exp((limit - v_t) / delta_t) must be a finite float32.
+    """
+    checks.between("decay", decay, 0, 1)
+    checks.positive("delta_t", delta_t)
+    if (limit - v_t) / delta_t > 80 or -v_t / delta_t > 80:
+        raise ValueError(f"delta_t must be > {max(limit - v_t, -v_t) / 80:.3g}, got {delta_t}")
+    rest = math.exp(-v_t / delta_t)
+
+    def f(u):
+        return (1 - decay) * (delta_t * rest * jnp.expm1(u / delta_t) - u)
+
+    facts = {"drift": "exponential", "leak": 1 - decay, "delta_t": delta_t, "v_t": v_t}
+    return _fixed(f, facts, {}, macs=2 + EXPONENTIAL, limit=limit)
+
+
+def parametric_line(decay: float, *, decay_input: bool) -> tuple[Drift, Callable]:
+    """PLIF's f(u) = -a u, a = s(w) learned (Fang et al. 2021), and a as a function of params.
+
+    Args:
+      decay: 1 - a at initialisation; strictly inside (0, 1).
+      decay_input: whether a is the current's gain as well, which `Drift.describe` says.
+    """
+    if not 0 < decay < 1:
+        raise ValueError(f"decay must be > 0 and < 1, got {decay}")
+    start = math.log((1 - decay) / decay)
+
+    def rate(params):
+        return jax.nn.sigmoid(params["w"])
+
+    def describe(params):
+        a = np.asarray(rate(params))
+        gain = {"gain": a} if decay_input else {}
+        return {"drift": "polynomial", "bound": "none"}, {"theta": -a[None], **gain}
+
+    f = Drift(
+        lambda key: {"w": jnp.float32(start)},
+        lambda params, u: -rate(params) * u,
+        describe=describe,
+        macs=1,
+    )
+    return f, rate

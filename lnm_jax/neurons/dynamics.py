@@ -1,109 +1,70 @@
-"""What a neuron does, measured on its own step: drift, fixed points, f-I curve, lower degrees."""
+"""What a neuron does, by its own functions: drift, fixed points, f-I curve, lower degrees."""
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lnm_jax.errors import NoDriftError
-from lnm_jax.neurons.backends import run
-from lnm_jax.neurons.checks import whole
-from lnm_jax.neurons.neuron import Neuron, Params, one_variable
-from lnm_jax.neurons.over_time import trace
+from lnm_jax.checks import integer
+from lnm_jax.neurons.neuron import (
+    Neuron,
+    Parallel,
+    Params,
+    one_variable,
+    potential,
+    two_phase,
+    with_potential,
+)
+from lnm_jax.neurons.over_time import run, trace
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float
 
 
-# Beside a current of -LOW, the potential that a step starts from is below rounding.
-LOW = 2.0**30
 REST = 2.0**10  # a current that makes any neuron spike, or silences it
-INHIBITION = 128.0  # taken off a potential, so that it does not fire
 
 
-def gain_of(neuron: Neuron, params: Params) -> Float[Array, "..."]:
-    """What a neuron multiplies its current by: 1, but for a PLIF that scales it.
-
-    Measured on the neuron's own step at two currents that silence it, so low that the difference
-    of the potentials is the gain to the bit. Works inside `jax.jit`.
-
-    Args:
-      neuron: its potential after a step is affine in the current, unless it spikes.
-      params: as made by `neuron.init`.
-    Returns: a scalar, or (C,) where channels have parameters of their own.
-    """
-
-    def potential(current):
-        state, _ = neuron.step(params, neuron.reset((), jnp.float32), jnp.float32(current))
-        return jax.tree.leaves(state)[0]
-
-    return (potential(-LOW) - potential(-2 * LOW)) / LOW
+def _integrated(neuron: Neuron, params: Params, u, current):
+    """v_in at potentials u, other variables as at the start."""
+    if isinstance(neuron, Parallel) or neuron.integrate is None:
+        raise ValueError(
+            "f of a neuron needs `integrate`, see neurons.two_phase; a neuron of three functions, "
+            "or a parallel one, has none"
+        )
+    shape = jnp.broadcast_shapes(jnp.shape(u), jnp.shape(current))
+    u = jnp.broadcast_to(u, shape)
+    state = with_potential(neuron.reset(shape, u.dtype), u)
+    return potential(neuron.integrate(params, state, jnp.broadcast_to(current, shape)))
 
 
 def drift_of(neuron: Neuron, params: Params, u: Float[Array, "..."]) -> Float[Array, "..."]:
-    """f(u) of any neuron: the change of its potential in a step, less the current (Eq. 10).
-
-    Exact where the neuron is silent without input. Where it spikes, f is that under the weakest
-    inhibition that silences it, with what `gain_of` says the inhibition took added again.
+    """f(u) of any neuron: v_in - u without a current (Eq. 10).
 
     Args:
-      neuron: the potential is the first leaf of its state; other variables are as at the start.
+      neuron: with `integrate`; other variables than the potential are as at the start.
       params: as made by `neuron.init`.
       u: potentials; the last axis is that of channels, where they have parameters of their own.
     Returns: f(u), per timestep, shaped like u.
-    Raises: NoDriftError for a neuron that spikes at any current.
+    Raises: ValueError for a neuron without `integrate`.
     """
     u = jnp.asarray(u)
-    leaves, structure = jax.tree.flatten(neuron.reset(u.shape, u.dtype))
-    state = jax.tree.unflatten(structure, [u, *leaves[1:]])
-    f, silent = jnp.zeros_like(u), jnp.zeros(u.shape, bool)
-    for taken in (0.0, 4.0, 16.0, 64.0, 256.0, 1024.0):  # off the potential; rounding grows with it
-        inhibition = taken / gain_of(neuron, params) if taken else 0.0
-        after, spikes = neuron.step(params, state, jnp.zeros_like(u) - inhibition)
-        f = jnp.where(silent, f, jax.tree.leaves(after)[0] + taken - u)
-        silent |= spikes == 0
-        if silent.all():
-            return f
-    raise NoDriftError("the neuron has no f: it spikes even with 1024 taken off its potential")
+    return _integrated(neuron, params, u, jnp.zeros((), u.dtype)) - u
 
 
-def integrate(
-    neuron: Neuron, params: Params, v: Float[Array, "..."], current: Float[Array, "..."]
-) -> Float[Array, "..."]:
-    """v_in of one timestep of a one-variable neuron, before the comparison with the threshold.
+def gain_of(neuron: Neuron, params: Params) -> Float[Array, "..."]:
+    """dv_in / dI at rest, by which a neuron scales its current: 1 but for PLIF and some others.
 
-    Measured on the neuron's own step under an inhibition that silences it, which is added again;
-    that rounds it to 1e-5 in float32. Differentiable, and works inside `jax.jit`.
-
-    Args:
-      neuron: whose gradient of v_in does not depend on whether it fires.
-      params: as made by `neuron.init`.
-      v: membrane potential before the step, within 64 of the threshold.
-      current: of the step.
+    Args: as for `drift_of`.
+    Returns: a scalar, or (C,) where channels have parameters of their own.
     """
-    gain = gain_of(neuron, params)
-    after, _ = neuron.step(params, v, current - INHIBITION / jax.lax.stop_gradient(gain))
-    return after + INHIBITION * gain / jax.lax.stop_gradient(gain)
-
-
-def before_firing(
-    neuron: Neuron, params: Params, states: Float[Array, "T ..."], currents: Float[Array, "T ..."]
-) -> Float[Array, "T ..."]:
-    """Integrated potentials v_in of a one-variable neuron, which a spike's reset hides.
-
-    See `integrate`. No gradient.
-
-    Args:
-      states: membrane potentials after each timestep, as `trace` returns them.
-      currents: (T, ...) that led to them.
-    Returns: (T, ...) v_in at each timestep, before the comparison with the threshold.
-    """
-    start = neuron.reset(states.shape[1:], states.dtype)
-    before = jnp.concatenate([start[None], states[:-1]])
-    return jax.lax.stop_gradient(integrate(neuron, params, before, currents.astype(states.dtype)))
+    at_rest = functools.partial(
+        _integrated, neuron, params, potential(neuron.reset((), jnp.float32))
+    )
+    return jax.jvp(at_rest, (jnp.float32(0),), (jnp.float32(1),))[1]
 
 
 class FixedPoints(NamedTuple):
@@ -177,7 +138,7 @@ def f_i_curve(
       currents: constant inputs, each to a neuron of its own.
       timesteps: over which spikes are counted.
     """
-    whole("timesteps", timesteps, 1)
+    integer("timesteps", timesteps, 1)
     currents = jnp.asarray(currents, jnp.float32)
     constant = jnp.broadcast_to(currents, (timesteps, *currents.shape))
     return run(neuron, params, constant, backend="scan").mean(0)
@@ -196,10 +157,8 @@ def surrogate_window(
       params: as made by `neuron.init`.
       currents: (T, ...) input currents.
     """
-    states, _ = trace(neuron, params, currents)
-    dtype = jax.tree.leaves(states)[0].dtype
-    start = neuron.reset(currents.shape[1:], dtype)
-    before = jax.tree.map(lambda s, rest: jnp.concatenate([s[None], rest[:-1]]), start, states)
+    before = trace(neuron, params, currents).before
+    dtype = potential(before).dtype
 
     def derivative(state, current):
         spikes, pullback = jax.vjp(lambda i: neuron.step(params, state, i)[1], current)
@@ -273,7 +232,7 @@ def fit_degree(
     theta = np.asarray(params["theta"]) if "theta" in params else np.zeros(0)
     if theta.ndim != 1 or not len(theta) or not one_variable(neuron):
         raise ValueError(f"fit_degree needs params theta of shape (N,), got shape {theta.shape}")
-    whole("degree", degree, 1)
+    integer("degree", degree, 1)
     if degree > len(theta):
         raise ValueError(f"degree must be at most the neuron's {len(theta)}, got {degree}")
     u = jnp.ravel(jnp.asarray(voltages))
@@ -294,10 +253,11 @@ def fit_degree(
     def pad(lower):
         return {**lower, "theta": jnp.pad(lower["theta"], (0, missing))}
 
-    lower = Neuron(
-        init=lambda key: with_theta(fitted),
-        reset=neuron.reset,
-        step=lambda lower, state, current: neuron.step(pad(lower), state, current),
+    lower = two_phase(
+        lambda key: with_theta(fitted),
+        neuron.reset,
+        lambda lower, state, current: neuron.integrate(pad(lower), state, current),
+        lambda lower, *state: neuron.fire(pad(lower), *state),
     )
     fitted_params = with_theta(fitted)
     changed = None

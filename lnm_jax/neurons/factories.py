@@ -1,33 +1,19 @@
-"""Neuron factories: plain keyword arguments in, a `Neuron` out."""
+"""The paper's neurons: plain keyword arguments in, a `Neuron` out; and every kind by its name."""
 
 from __future__ import annotations
 
 import inspect
-import math
 from typing import TYPE_CHECKING, Any
 
-import jax
 import jax.numpy as jnp
 
-from lnm_jax.neurons import bounding, checks, drift, fixed, two_variable
-from lnm_jax.neurons.clif import clif
-from lnm_jax.neurons.diet import diet
-from lnm_jax.neurons.firing import FiringFields, firing
-from lnm_jax.neurons.glif import glif
-from lnm_jax.neurons.lsg import lsg
-from lnm_jax.neurons.neuron import Drift, Firing, Neuron, integrate_and_fire
-from lnm_jax.neurons.psn import Parallel, masked_psn, psn, sliding_psn
-from lnm_jax.neurons.tc_lif import tc_lif
-from lnm_jax.neurons.ternary import ternary
-from lnm_jax.neurons.ts_lif import ts_lif
+from lnm_jax import checks
+from lnm_jax.neurons import comparators, drift
+from lnm_jax.neurons.firing import Firing, FiringFields, firing
+from lnm_jax.neurons.neuron import Neuron, Parallel, integrate_and_fire, two_phase
 
 if TYPE_CHECKING:
     from typing import Unpack
-
-
-def _bound(name: str, limit: float) -> bounding.Bound:
-    checks.one_of("bound", name, bounding.BOUNDS)
-    return bounding.BOUNDS[name](limit)
 
 
 def lnm(
@@ -58,14 +44,48 @@ def lnm(
     Returns: a `Neuron` with params {"theta": (degree,)} for a polynomial.
     Raises: ValueError naming the argument, its value and what is allowed.
     """
-    checks.one_of("family", family, drift.FAMILIES)
     checks.one_of("update", update, ("sum", "fold"))
-    checks.between("decay", decay, 0, 1)
-    bounded = _bound(bound, clip)
-    f = drift.FAMILIES[family](
-        bounded, limit=clip, degree=degree, knots=knots, hidden=hidden, decay=decay
+    f = drift.learned(
+        family, bound, limit=clip, degree=degree, knots=knots, hidden=hidden, decay=decay
     )
-    return integrate_and_fire(f, firing(**fields), fold=bounded if update == "fold" else None)
+
+    def describe(params):
+        facts, arrays = f.describe(params)
+        return facts | {"update": update}, arrays
+
+    fold = drift.BOUNDS[bound](clip) if update == "fold" else None
+    described = f._replace(describe=describe)
+    return integrate_and_fire(described, firing(**fields), fold=fold)
+
+
+def _two_variables(fires: Firing):
+    def reset(shape, dtype=jnp.float32):
+        return fires.initial(shape, dtype), jnp.zeros(shape, dtype)
+
+    return reset
+
+
+def exponents(degree: int) -> list[tuple[int, int]]:
+    """(i, j) of the terms u**i w**j of total degree 1 .. degree, u's powers first."""
+    pairs = [(i, j) for i in range(degree + 1) for j in range(degree + 1)]
+    return sorted((pair for pair in pairs if 1 <= sum(pair) <= degree), key=lambda p: (p[1], p[0]))
+
+
+def polynomial_of_two(theta, u, w, degree: int):
+    """f(u, w) = sum_ij theta_ij u**i w**j over `exponents`, f(0, 0) = 0, by Horner in u, then w.
+
+    Args:
+      theta: one coefficient a term, in the order of `exponents`.
+      u, w: potential and slow variable, bounded.
+    """
+    coefficient = dict(zip(exponents(degree), theta, strict=True))
+    f = jnp.zeros_like(u)
+    for j in reversed(range(degree + 1)):
+        row = jnp.zeros_like(u)
+        for i in reversed(range(degree - j + 1)):
+            row = row * u + coefficient.get((i, j), 0.0)
+        f = f * w + row
+    return f
 
 
 def lnm_two_variable(
@@ -78,27 +98,71 @@ def lnm_two_variable(
     w_gain: float = 0.1,
     **fields: Unpack[FiringFields],
 ) -> Neuron:
-    """Learnable neuron of two variables, see `two_variable.learned`; beyond the paper.
+    """A learnable neuron of two variables (beyond the paper; the limit its section 6 names).
 
-    Args: degree is the total one of f(u, w); w_decay and w_gain are where w's linear dynamics
-      start; the others as in `lnm`.
+        v_in = v + f(bound(v), bound(w)) + I,    w' = a w + b bound(v)
+
+    f is a polynomial in both, started as LIF: w acts on nothing until training lets it, and a
+    spike does not reset it.
+
+    Args:
+      degree: total degree of f(u, w), >= 1.
+      w_decay: a at initialisation, the share of w kept per timestep.
+      w_gain: b at initialisation, the potential's share that enters w per timestep.
+      others: as for `lnm`.
+    Returns: a `Neuron` of state (v, w) with params {"theta", "w_decay", "w_gain"}.
     Raises: ValueError naming the argument, its value and what is allowed.
     """
     checks.between("decay", decay, 0, 1)
     checks.one_of("bound", bound, ("clip", "tanh", "none"))  # linear bounds f's argument alone
-    return two_variable.learned(
-        firing(**fields),
-        _bound(bound, clip),
-        degree=degree,
-        decay=decay,
-        w_decay=w_decay,
-        w_gain=w_gain,
+    checks.integer("degree", degree, 1)
+    checks.between("w_decay", w_decay, 0, 1)
+    terms = len(exponents(degree))
+    bounded = drift.BOUNDS[bound](clip)(lambda x: x)
+    fires = firing(**fields)
+
+    def init(key):
+        del key  # the initialisation is LIF, whatever the key
+        return {
+            "theta": jnp.zeros(terms, jnp.float32).at[0].set(decay - 1),
+            "w_decay": jnp.float32(w_decay),
+            "w_gain": jnp.float32(w_gain),
+        }
+
+    def integrate(params, state, current):
+        v, w = state
+        theta = params["theta"]
+        if theta.shape[:1] != (terms,):
+            raise ValueError(f"theta must have {terms} entries, got shape {theta.shape}")
+        u = bounded(v)
+        f = polynomial_of_two(theta, u, bounded(w), degree)
+        return v + f + current, params["w_decay"] * w + params["w_gain"] * u
+
+    def fire(params, state, seen=None):
+        v_in, w = state
+        v, spikes = fires.fire(params, v_in, seen)
+        return (v, w), spikes
+
+    return two_phase(
+        init,
+        _two_variables(fires),
+        integrate,
+        fire,
+        drift=drift.Drift(  # of u where w is 0, as at the start
+            init,
+            lambda params, u: polynomial_of_two(params["theta"], bounded(u), 0 * u, degree),
+            bounded=bounded,
+            limit=clip if bound == "clip" else None,
+        ),
+        threshold=fires.threshold,
+        macs=terms + 2,
+        reads=fires.reads,
     )
 
 
 def if_(**fields: Unpack[FiringFields]) -> Neuron:
     """Integrate-and-fire: v_in = v + I (Abbott 1999, after Lapicque). Nothing is learned."""
-    return integrate_and_fire(fixed.no_drift(), firing(**fields))
+    return integrate_and_fire(drift.zero(), firing(**fields))
 
 
 def lif(*, decay: float = 0.25, **fields: Unpack[FiringFields]) -> Neuron:
@@ -109,7 +173,7 @@ def lif(*, decay: float = 0.25, **fields: Unpack[FiringFields]) -> Neuron:
       **fields: see `FiringFields`.
     Raises: ValueError naming the argument, its value and what is allowed.
     """
-    return integrate_and_fire(fixed.linear(decay), firing(**fields))
+    return integrate_and_fire(drift.line(decay), firing(**fields))
 
 
 def plif(
@@ -123,26 +187,19 @@ def plif(
       **fields: see `FiringFields`.
     Returns: a `Neuron` with params {"w": ()}, s the logistic function.
     """
-    if not 0 < decay < 1:
-        raise ValueError(f"decay must be > 0 and < 1, got {decay}")
-    start = math.log((1 - decay) / decay)
-
-    def rate(params):
-        return jax.nn.sigmoid(params["w"])
-
-    f = Drift(lambda key: {"w": jnp.float32(start)}, lambda params, u: -rate(params) * u)
+    f, rate = drift.parametric_line(decay, decay_input=decay_input)
     return integrate_and_fire(f, firing(**fields), gain=rate if decay_input else None)
 
 
 def qif(
     *, a_0: float = 0.75, v_c: float = 0.25, clip: float = 1.0, **fields: Unpack[FiringFields]
 ) -> Neuron:
-    """Quadratic integrate-and-fire, see `fixed.quadratic`. Nothing is learned.
+    """Quadratic integrate-and-fire, see `drift.quadratic`. Nothing is learned.
 
     The defaults keep a potential that is left alone below v_c from reaching the threshold, and
     one above from staying below it.
     """
-    return integrate_and_fire(fixed.quadratic(a_0=a_0, v_c=v_c, limit=clip), firing(**fields))
+    return integrate_and_fire(drift.quadratic(a_0=a_0, v_c=v_c, limit=clip), firing(**fields))
 
 
 def eif(
@@ -153,8 +210,8 @@ def eif(
     clip: float = 1.0,
     **fields: Unpack[FiringFields],
 ) -> Neuron:
-    """Exponential integrate-and-fire, see `fixed.exponential`. Nothing is learned."""
-    f = fixed.exponential(decay=decay, delta_t=delta_t, v_t=v_t, limit=clip)
+    """Exponential integrate-and-fire, see `drift.exponential`. Nothing is learned."""
+    f = drift.exponential(decay=decay, delta_t=delta_t, v_t=v_t, limit=clip)
     return integrate_and_fire(f, firing(**fields))
 
 
@@ -169,9 +226,44 @@ def adex(
     clip: float = 1.0,
     **fields: Unpack[FiringFields],
 ) -> Neuron:
-    """Adaptive exponential integrate-and-fire, see `two_variable.adaptive_exponential`."""
-    f = fixed.exponential(decay=decay, delta_t=delta_t, v_t=v_t, limit=clip)
-    return two_variable.adaptive_exponential(f, firing(**fields), a=a, b=b, tau_w=tau_w)
+    """Adaptive exponential integrate-and-fire, with a current w (Brette, Gerstner 2005).
+
+        v_in = v + f(v) - w + I,    w' = w + (a v - w) / tau_w + b z
+
+    Args:
+      decay, delta_t, v_t, clip: of f, see `drift.exponential`.
+      a: subthreshold adaptation, current per potential.
+      b: jump of w at a spike, in units of the current.
+      tau_w: time constant of w, in timesteps, >= 1.
+      **fields: see `FiringFields`.
+    Returns: a `Neuron` of state (v, w). Nothing is learned.
+    """
+    if not tau_w >= 1:
+        raise ValueError(f"tau_w must be >= 1 timestep, got {tau_w}")
+    f, fires = (
+        drift.exponential(decay=decay, delta_t=delta_t, v_t=v_t, limit=clip),
+        firing(**fields),
+    )
+
+    def integrate(params, state, current):
+        v, w = state
+        return v + f.apply(params, v) - w + current, w + (a * v - w) / tau_w
+
+    def fire(params, state, seen=None):
+        v_in, w = state
+        v, spikes = fires.fire(params, v_in, seen)
+        return (v, w + b * fires.gate(spikes)), spikes
+
+    return two_phase(
+        f.init,
+        _two_variables(fires),
+        integrate,
+        fire,
+        drift=f,
+        threshold=fires.threshold,
+        macs=f.macs + 2,
+        reads=fires.reads,
+    )
 
 
 NEURONS = {
@@ -183,40 +275,16 @@ NEURONS = {
     "qif": qif,
     "eif": eif,
     "adex": adex,
-    # Published methods to compare with (docs/comparators.md).
-    "glif": glif,
-    "clif": clif,
-    "ternary": ternary,
-    "diet": diet,
-    "tc_lif": tc_lif,
-    "ts_lif": ts_lif,
-    "lsg": lsg,
-    "psn": psn,
-    "masked_psn": masked_psn,
-    "sliding_psn": sliding_psn,
+    **comparators.NEURONS,  # published methods to compare with (docs/comparators.md)
 }
 
 
 def fields(kind: str) -> set[str]:
     """Names of the keyword arguments that the factory of that kind takes."""
-    parameters = inspect.signature(NEURONS[kind]).parameters.values()
-    own = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+    parameters = inspect.signature(checks.find("kind", kind, NEURONS)).parameters.values()
+    own = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
     shared = any(p.kind is p.VAR_KEYWORD for p in parameters)
     return own | (set(FiringFields.__annotations__) if shared else set())
-
-
-def fires_by_fields(kind: str) -> bool:
-    """Whether neurons of that kind spike and reset as `FiringFields` say, all of them."""
-    return set(FiringFields.__annotations__) <= fields(kind)
-
-
-def firing_of(**given: Any) -> Firing:
-    """How a neuron that `build` makes of the same fields spikes and resets, see `fires_by_fields`.
-
-    Neurons of other kinds fire in a way of their own.
-    """
-    own = FiringFields.__annotations__
-    return firing(**{name: value for name, value in given.items() if name in own})
 
 
 def build(kind: str, **given: Any) -> Neuron | Parallel:
@@ -225,11 +293,14 @@ def build(kind: str, **given: Any) -> Neuron | Parallel:
     A field that the kind does not have (degree, for a LIF) is not used, so that a baseline
     differs from a learned neuron in `kind` alone.
 
+    Args:
+      kind: of `NEURONS`, or the import path of anybody's own factory, "package.module:function":
+        keyword arguments in, a `Neuron` or `Parallel` out.
+      given: keyword arguments of any kind.
     Raises: ValueError for an unknown kind, a field that no kind has, or a value not allowed.
     """
-    checks.one_of("kind", kind, NEURONS)
-    known = sorted(set().union(*map(fields, NEURONS)))
+    factory, own = checks.find("kind", kind, NEURONS), fields(kind)
+    known = sorted(own.union(*map(fields, NEURONS)))
     for name in given:
         checks.one_of("neuron field", name, known)
-    own = fields(kind)
-    return NEURONS[kind](**{name: value for name, value in given.items() if name in own})
+    return factory(**{name: value for name, value in given.items() if name in own})

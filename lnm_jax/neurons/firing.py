@@ -1,14 +1,98 @@
-"""The fields of firing and reset that neurons share, and the functions that they name."""
+"""Firing and reset (Eq. 5): with Algorithm 1's backward, or the full gradient through the gate."""
 
 from __future__ import annotations
 
 import functools
-from typing import TypedDict
+from collections.abc import Callable
+from typing import NamedTuple, TypedDict
 
-from lnm_jax.neurons import checks
-from lnm_jax.neurons.neuron import Firing
-from lnm_jax.neurons.reset import RESETS, gate
-from lnm_jax.neurons.surrogate import SURROGATES
+import jax
+import jax.numpy as jnp
+
+from lnm_jax import checks
+from lnm_jax.neurons.surrogate import SURROGATES, dspike
+
+Reset = Callable  # v = reset(v_in, spikes), elementwise
+
+
+def gate(spikes, gate_gradient: bool):
+    """The spikes as the reset sees them: without gradient (Algorithm 1, line 15), or with it."""
+    return spikes if gate_gradient else jax.lax.stop_gradient(spikes)
+
+
+def hard(*, threshold: float, v_reset: float, gate_gradient: bool) -> Reset:
+    """v = v_reset where a neuron spiked, else v_in (Algorithm 1, lines 7 to 11).
+
+    Args:
+      threshold: unused; every reset takes the same arguments.
+      v_reset: the potential after a spike.
+      gate_gradient: False is Algorithm 1, line 15: the gate (1 - z) is a constant. True lets
+        the gradient through the gate as well, by the spike's surrogate.
+    """
+    del threshold
+    if gate_gradient:
+        return lambda v_in, spikes: v_in * (1 - spikes) + v_reset * spikes
+
+    def reset(v_in, spikes):
+        # A select, not a product: v_in * 0 would turn an overflow into NaN.
+        return jnp.where(gate(spikes, False) > 0, jnp.asarray(v_reset, v_in.dtype), v_in)
+
+    return reset
+
+
+def soft(*, threshold: float, v_reset: float, gate_gradient: bool) -> Reset:
+    """v = v_in - (threshold - v_reset) z: subtracts what a hard reset takes at the threshold.
+
+    Args: as for `hard`.
+    """
+    drop = threshold - v_reset
+    return lambda v_in, spikes: v_in - drop * gate(spikes, gate_gradient)
+
+
+RESETS = {"hard": hard, "soft": soft}
+
+
+class Firing(NamedTuple):
+    """How a neuron spikes and resets, as functions; see `FiringFields`.
+
+    Attributes:
+      spike: surrogate spike function of (v_in - threshold, width).
+      reset: `reset(v_in, spikes) -> v`.
+      gate: spikes as jumps of other variables see them, with or without gradient.
+      threshold: v_th, in units of the input current.
+      v_reset: membrane potential before the first timestep.
+      width: of the surrogate.
+    """
+
+    spike: Callable
+    reset: Callable
+    gate: Callable
+    threshold: float
+    v_reset: float
+    width: float
+
+    def initial(self, shape, dtype=jnp.float32):
+        """The membrane potential before the first timestep."""
+        return jnp.full(shape, self.v_reset, dtype)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """What training may set in the parameters, see `neuron.Facts`."""
+        return ("width", "temperature") if self.spike is dspike else ("width",)
+
+    def surrogate_width(self, params):
+        """Width that `spike` takes: params["width"], if a layer fits one, goes before `width`.
+
+        With params["temperature"], which training may change, it is a pair, see `surrogate`.
+        """
+        width = params.get("width", self.width)
+        return (width, params["temperature"]) if "temperature" in params else width
+
+    def fire(self, params, v_in, seen=None):
+        """(v, spikes) of the integrated potential (Eq. 5); `seen` is compared in its place."""
+        compared = v_in if seen is None else seen
+        spikes = self.spike(compared - self.threshold, self.surrogate_width(params))
+        return self.reset(v_in, spikes), spikes
 
 
 class FiringFields(TypedDict, total=False):

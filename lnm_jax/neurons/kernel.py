@@ -10,19 +10,93 @@ a neuron stands here.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
-from lnm_jax.neurons import over_time, tiling
-from lnm_jax.neurons.neuron import PerChannel
+from lnm_jax.neurons.neuron import PerChannel, state_dtype
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
     from lnm_jax.neurons.neuron import Neuron, Params
+
+
+TIMESTEPS = 32  # at most: the backward pass keeps all of a neuron's in registers
+
+
+class _Launch(NamedTuple):
+    """How a kernel is cut into programs.
+
+    Attributes:
+      block: neurons of a block, a power of 2.
+      warps: of 32 threads, that share a block.
+      blocks: that a program goes through one after the other.
+    """
+
+    block: int
+    warps: int
+    blocks: int
+
+
+# Measured on an H200. The backward pass keeps all timesteps of a thread's neurons in registers:
+# the more timesteps, the fewer neurons; the first entry whose timesteps suffice is taken.
+_FORWARD = _Launch(2048, 4, 1)
+_BACKWARD = {2: _Launch(512, 4, 8), 4: _Launch(512, 4, 4), 32: _Launch(256, 4, 1)}
+
+
+def _backward_launch(timesteps: int) -> _Launch:
+    """The backward pass's, of at most 32 timesteps."""
+    return next(launch for most, launch in _BACKWARD.items() if timesteps <= most)
+
+
+class _Tiles(NamedTuple):
+    """The neurons as a matrix, cut into blocks.
+
+    Attributes:
+      size: number of neurons; the last row of the matrix may have fewer than the others.
+      columns: of the matrix; the channels where they have parameters of their own.
+      block: (rows, columns) of a block, powers of 2.
+      grid: (row, column) blocks.
+    """
+
+    size: int
+    columns: int
+    block: tuple[int, int]
+    grid: tuple[int, int]
+
+
+def _cut(shape: tuple[int, ...], channels: bool, block: int) -> _Tiles:
+    """The neurons of a shape in blocks.
+
+    Args:
+      shape: of the currents of one timestep.
+      channels: whether columns must be the channels.
+      block: neurons of a block, a power of 2.
+    """
+    size = math.prod(shape)
+    columns = shape[-1] if channels else min(pl.next_power_of_2(size), block)
+    rows = pl.cdiv(size, columns)
+    block_columns = min(pl.next_power_of_2(columns), block)
+    block_rows = min(pl.next_power_of_2(rows), block // block_columns)
+    grid = (pl.cdiv(rows, block_rows), pl.cdiv(columns, block_columns))
+    return _Tiles(size, columns, (block_rows, block_columns), grid)
+
+
+def _columns(tiles):
+    """Column indices of this program's blocks."""
+    column = pl.program_id(1) * tiles.block[1] + jnp.arange(tiles.block[1])[None, :]
+    return jnp.broadcast_to(column, tiles.block)
+
+
+def _place(tiles, number, column):
+    """Positions of a row block's neurons, and which of them are there."""
+    row = number * tiles.block[0] + jnp.arange(tiles.block[0])[:, None]
+    position = row * tiles.columns + column
+    return position, (column < tiles.columns) & (position < tiles.size)
 
 
 class Rows(tuple):
@@ -73,8 +147,8 @@ def _forward_kernel(neuron, tiles, channels, structure, lengths, dtype, _, *refs
     from jax.experimental.pallas import triton
 
     *param_refs, currents, spikes = refs
-    column = tiling.columns(tiles)
-    position, inside = tiling.place(tiles, pl.program_id(0), column)
+    column = _columns(tiles)
+    position, inside = _place(tiles, pl.program_id(0), column)
     params = _read_params(param_refs, structure, lengths, column, channels)
     state = neuron.reset(tiles.block, dtype)
     for t in range(currents.shape[0]):
@@ -91,7 +165,7 @@ def _backward_kernel(neuron, tiles, channels, structure, lengths, dtype, blocks,
     leaves = len(lengths)
     param_refs, (currents, cotangents, d_currents) = refs[:leaves], refs[leaves : leaves + 3]
     d_param_refs = refs[leaves + 3 :]
-    column = tiling.columns(tiles)
+    column = _columns(tiles)
     params = _read_params(param_refs, structure, lengths, column, channels)
     spread = jax.tree.map(lambda x: jnp.broadcast_to(x, tiles.block), params)
     timesteps = range(currents.shape[0])
@@ -104,7 +178,7 @@ def _backward_kernel(neuron, tiles, channels, structure, lengths, dtype, blocks,
         return spikes
 
     def block(number, total):
-        position, inside = tiling.place(tiles, number, column)
+        position, inside = _place(tiles, number, column)
 
         def read(ref, t):  # what is outside reads as 0, and gives gradients of 0
             return triton.load(ref.at[t, position], mask=inside, other=0.0).astype(dtype)
@@ -144,7 +218,7 @@ def _call(body, neuron, params, currents, extra, outputs, launch, interpret):
     from jax.experimental.pallas import triton
 
     channels = currents.shape[-1] if isinstance(neuron, PerChannel) else None
-    tiles = tiling.cut(currents.shape[1:], channels is not None, launch.block)
+    tiles = _cut(currents.shape[1:], channels is not None, launch.block)
     leaves, structure = jax.tree.flatten(params)
     plain = [leaf.ndim - (channels is not None) for leaf in leaves]
     lengths = [
@@ -154,7 +228,7 @@ def _call(body, neuron, params, currents, extra, outputs, launch, interpret):
     leaves = [leaf if ndim else leaf[None] for ndim, leaf in zip(plain, leaves, strict=True)]
     flat = [x.reshape(x.shape[0], tiles.size) for x in (currents, *extra)]
     grid = (pl.cdiv(tiles.grid[0], launch.blocks), tiles.grid[1])
-    dtype = over_time.state_dtype(currents)
+    dtype = state_dtype(currents)
     body = functools.partial(
         body, neuron, tiles, channels, structure, lengths, dtype, launch.blocks
     )
@@ -178,9 +252,7 @@ def forward(neuron: Neuron, params: Params, currents: Float[Array, "T ..."], int
     def outputs(grid, leaves, tiles):
         return jax.ShapeDtypeStruct((currents.shape[0], tiles.size), currents.dtype)
 
-    spikes = _call(
-        _forward_kernel, neuron, params, currents, (), outputs, tiling.FORWARD, interpret
-    )
+    spikes = _call(_forward_kernel, neuron, params, currents, (), outputs, _FORWARD, interpret)
     return spikes.reshape(currents.shape)
 
 
@@ -195,7 +267,7 @@ def backward(neuron, params, currents, cotangent, interpret=False):
     channels = isinstance(neuron, PerChannel)
 
     def outputs(grid, leaves, tiles):
-        dtype, width = over_time.state_dtype(currents), grid[1] * tiles.block[1]
+        dtype, width = state_dtype(currents), grid[1] * tiles.block[1]
         partial = [
             jax.ShapeDtypeStruct(
                 (grid[0], len(leaf), width) if channels else (*grid, len(leaf)), dtype
@@ -204,7 +276,7 @@ def backward(neuron, params, currents, cotangent, interpret=False):
         ]
         return [jax.ShapeDtypeStruct((currents.shape[0], tiles.size), currents.dtype), *partial]
 
-    launch = tiling.backward(currents.shape[0])
+    launch = _backward_launch(currents.shape[0])
     if not jax.tree.leaves(params):
         launch = launch._replace(blocks=1)  # no sums are to be reduced
     d_currents, *partial = _call(
@@ -242,8 +314,8 @@ def refusal(neuron: Neuron, params: Params, currents: Float[Array, "T ..."]) -> 
 
     Both passes are lowered for CUDA, which needs no GPU.
     """
-    if currents.shape[0] > over_time.UNROLL:
-        return f"T = {currents.shape[0]} timesteps are more than {over_time.UNROLL}"
+    if currents.shape[0] > TIMESTEPS:
+        return f"T = {currents.shape[0]} timesteps are more than {TIMESTEPS}"
     if currents.size == 0:
         return "there are no neurons"
     if currents.size >= 2**31:

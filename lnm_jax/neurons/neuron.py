@@ -1,4 +1,4 @@
-"""The `Neuron` triple, and the one-variable integrate-and-fire neuron all drifts share."""
+"""What a neuron is: pure functions and facts; and the one that all of one variable share."""
 
 from __future__ import annotations
 
@@ -11,82 +11,107 @@ import jax.numpy as jnp
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, PRNGKeyArray
 
+    from lnm_jax.neurons.drift import Drift
+    from lnm_jax.neurons.firing import Firing
+
 Params = Any  # a pytree of arrays, usually a dict
 State = Any  # a pytree of arrays shaped like the currents of one timestep
 
 
+class Facts(NamedTuple):
+    """What a neuron says of itself beside its functions.
+
+    Attributes:
+      drift: f of the potential, other variables as at the start; None if there is no such f.
+      threshold: v_th, in units of the input current; None if it is learned.
+      macs: multiply-accumulates of one update at inference; None if nobody has counted them.
+      reads: what training may set in its parameters, see `layers.Spiking`: "width" and
+        "temperature" of the surrogate, "masking".
+    """
+
+    drift: Drift | None = None
+    threshold: float | None = None
+    macs: int | None = None
+    reads: tuple[str, ...] = ()
+
+
 class Neuron(NamedTuple):
-    """A spiking neuron as three pure functions, as an optax transformation is two.
+    """A spiking neuron as pure functions, as an optax transformation is two.
+
+    Three functions are a neuron that runs and trains; with the next two it can be looked at, and
+    layers can act between integrating and firing. `two_phase` makes one of the two.
 
     Attributes:
       init: `init(key) -> params`, the learnable parameters (an empty dict if there are none).
       reset: `reset(shape, dtype) -> state`, the state before the first timestep. For
-        one-variable neurons the state is the membrane potential, an array of `shape`.
+        one-variable neurons the state is the membrane potential, an array of `shape`; for others
+        it is the first leaf.
       step: `step(params, state, current) -> (state, spikes)`, one timestep. It must be
         elementwise over the neurons, spikes are 0 or 1 (a compared method's may be graded), and
         it must be differentiable.
+      integrate: `integrate(params, state, current) -> state` before the comparison with the
+        threshold. Its first leaf is the integrated potential v_in.
+      fire: `fire(params, state, seen=None) -> (state, spikes)` of an integrated state; `seen` is
+        compared with the threshold in place of v_in, which the reset still acts on.
+      facts: see `Facts`.
     """
 
     init: Callable[[PRNGKeyArray], Params]
     reset: Callable[[tuple[int, ...], Any], State]
     step: Callable[[Params, State, Float[Array, "..."]], tuple[State, Float[Array, "..."]]]
+    integrate: Callable[[Params, State, Float[Array, "..."]], State] | None = None
+    fire: Callable[..., tuple[State, Float[Array, "..."]]] | None = None
+    facts: Facts = Facts()
 
 
-def one_variable(neuron: Neuron) -> bool:
-    """Whether a neuron's state is one array, its membrane potential; one without state is not."""
-    if not hasattr(neuron, "reset"):
-        return False
-    state = jax.eval_shape(lambda: neuron.reset((), jnp.float32))
-    return jax.tree.structure(state) == jax.tree.structure(0)
+def two_phase(
+    init: Callable, reset: Callable, integrate: Callable, fire: Callable, **facts: Any
+) -> Neuron:
+    """A `Neuron` whose step integrates and then fires.
+
+    Args: functions as `Neuron` has them; facts as `Facts` has them.
+    """
+
+    def step(params, state, current):
+        return fire(params, integrate(params, state, current))
+
+    return Neuron(init, reset, step, integrate, fire, Facts(**facts))
 
 
-class Drift(NamedTuple):
-    """The subthreshold dynamics f(u) of Eq. 1 as two pure functions, with f(0) = 0.
+class Parallel(NamedTuple):
+    """A spiking neuron that sees all timesteps at once: no state, and the same two phases.
 
     Attributes:
       init: `init(key) -> params`.
-      apply: `apply(params, u) -> f(u)`, elementwise, per timestep.
+      integrate: `integrate(params, currents) -> v_in`, both (T, ...); it raises ValueError for
+        currents that it cannot take.
+      fire: `fire(params, v_in) -> spikes`. Both are differentiable.
+      facts: see `Facts`.
     """
 
     init: Callable[[PRNGKeyArray], Params]
-    apply: Callable[[Params, Float[Array, "..."]], Float[Array, "..."]]
+    integrate: Callable[[Params, Float[Array, "T ..."]], Float[Array, "T ..."]]
+    fire: Callable[[Params, Float[Array, "T ..."]], Float[Array, "T ..."]]
+    facts: Facts = Facts()
 
 
-class Firing(NamedTuple):
-    """How a neuron spikes and resets, as functions; see `firing.FiringFields`.
+def potential(state: State) -> Float[Array, "..."]:
+    """The membrane potential of a state, its first leaf; of an integrated one, v_in."""
+    return jax.tree.leaves(state)[0]
 
-    Attributes:
-      spike: surrogate spike function of (v_in - threshold, width).
-      reset: `reset(v_in, spikes) -> v`.
-      gate: spikes as jumps of other variables see them, with or without gradient.
-      threshold: v_th, in units of the input current.
-      v_reset: membrane potential before the first timestep.
-      width: of the surrogate.
-    """
 
-    spike: Callable
-    reset: Callable
-    gate: Callable
-    threshold: float
-    v_reset: float
-    width: float
+def with_potential(state: State, v: Float[Array, "..."]) -> State:
+    """The state with another membrane potential."""
+    leaves, structure = jax.tree.flatten(state)
+    return jax.tree.unflatten(structure, [v, *leaves[1:]])
 
-    def start(self, shape, dtype=jnp.float32):
-        """The membrane potential before the first timestep."""
-        return jnp.full(shape, self.v_reset, dtype)
 
-    def reach(self, params):
-        """Width that `spike` takes: params["width"], if a layer fits one, goes before `width`.
-
-        With params["temperature"], which training may change, it is a pair, see `surrogate`.
-        """
-        width = params.get("width", self.width)
-        return (width, params["temperature"]) if "temperature" in params else width
-
-    def fire(self, params, v_in):
-        """(v, spikes) of the integrated potential (Eq. 5)."""
-        spikes = self.spike(v_in - self.threshold, self.reach(params))
-        return self.reset(v_in, spikes), spikes
+def one_variable(neuron: Neuron | Parallel) -> bool:
+    """Whether a neuron's state is one array, its membrane potential; one without state is not."""
+    if isinstance(neuron, Parallel):
+        return False
+    state = jax.eval_shape(lambda: neuron.reset((), jnp.float32))
+    return jax.tree.structure(state) == jax.tree.structure(0)
 
 
 def integrate_and_fire(
@@ -101,13 +126,22 @@ def integrate_and_fire(
       gain: `gain(params)` scales the input current (PLIF); None for 1.
     """
 
-    def step(params, v, current):
+    def integrate(params, v, current):
         kept = v if fold is None else fold(lambda u: u)(v)
         if gain is not None:
             current = gain(params) * current
-        return firing.fire(params, kept + drift.apply(params, v) + current)
+        return kept + drift.apply(params, v) + current
 
-    return Neuron(drift.init, firing.start, step)
+    return two_phase(
+        drift.init,
+        firing.initial,
+        integrate,
+        firing.fire,
+        drift=drift,
+        threshold=firing.threshold,
+        macs=drift.macs,
+        reads=firing.reads,
+    )
 
 
 class PerChannel(Neuron):
@@ -129,4 +163,26 @@ def per_channel(neuron: Neuron, channels: int) -> PerChannel:
         keys = jax.random.split(key, channels)
         return jax.vmap(neuron.init, out_axes=-1)(keys)
 
-    return PerChannel(init, neuron.reset, neuron.step)
+    return PerChannel(*neuron)._replace(init=init)
+
+
+def checked(currents: Array) -> Array:
+    """The currents, if a neuron can take them.
+
+    Raises: ValueError for an integer dtype, no time axis or no timestep.
+    """
+    currents = jnp.asarray(currents)
+    if not jnp.issubdtype(currents.dtype, jnp.floating):
+        raise ValueError(
+            f"currents must be floating point, got {currents.dtype} of shape {currents.shape}"
+        )
+    if currents.ndim < 1 or currents.shape[0] == 0:
+        raise ValueError(
+            f"currents must be (T, ...) with time leading and T >= 1, got shape {currents.shape}"
+        )
+    return currents
+
+
+def state_dtype(currents: Array):
+    """float32, or float64 for such currents: 8 bits lose small inputs to a large potential."""
+    return jnp.promote_types(currents.dtype, jnp.float32)

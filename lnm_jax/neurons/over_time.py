@@ -1,17 +1,25 @@
-"""Running a neuron over the leading time axis."""
+"""Running a neuron over the leading time axis, by one of several backends with the same spikes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+import logging
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.extend.core import jaxprs_in_params
+
+from lnm_jax import checks
+from lnm_jax.neurons import kernel
+from lnm_jax.neurons.neuron import Parallel, checked, potential, state_dtype
+from lnm_jax.recompute import recomputed
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
     from lnm_jax.neurons.neuron import Neuron, Params, State
+
+log = logging.getLogger(__name__)
 
 # A scan is unrolled, which lets XLA fuse timesteps, up to this many timesteps, and up to this many
 # operations: compile time grows with both (an MLP drift of 8 units: 4 s for T = 4). XLA for CPUs
@@ -20,28 +28,6 @@ if TYPE_CHECKING:
 UNROLL = 32
 UNROLL_ON_CPU = 8
 UNROLLED_OPERATIONS = 800
-
-
-def checked(currents: Array) -> Array:
-    """The currents, if `run` can take them.
-
-    Raises: ValueError for an integer dtype, no time axis or no timestep.
-    """
-    currents = jnp.asarray(currents)
-    if not jnp.issubdtype(currents.dtype, jnp.floating):
-        raise ValueError(
-            f"currents must be floating point, got {currents.dtype} of shape {currents.shape}"
-        )
-    if currents.ndim < 1 or currents.shape[0] == 0:
-        raise ValueError(
-            f"currents must be (T, ...) with time leading and T >= 1, got shape {currents.shape}"
-        )
-    return currents
-
-
-def state_dtype(currents: Array):
-    """float32, or float64 for such currents: 8 bits lose small inputs to a large potential."""
-    return jnp.promote_types(currents.dtype, jnp.float32)
 
 
 def operations(jaxpr) -> int:
@@ -60,32 +46,159 @@ def _unroll(step, start, currents) -> int:
     return timesteps if timesteps * count <= UNROLLED_OPERATIONS else 1
 
 
-def trace(
-    neuron: Neuron, params: Params, currents: Float[Array, "T ..."]
-) -> tuple[State, Float[Array, "T ..."]]:
-    """Like `run`, returning the state after every timestep as well.
-
-    Args:
-      neuron: the triple.
-      params: as made by `neuron.init`.
-      currents: (T, ...) input currents.
-    Returns: (states, spikes), each leaf (T, ...); states are after the reset and at least
-      float32, spikes have the currents' dtype.
-    Raises: ValueError if currents have no time axis, no timestep or an integer dtype.
-    """
-    currents = checked(currents)
+def _over_time(step, neuron, currents, state):
+    """(last state, results of all timesteps) of step(state, current) -> (state, result)."""
     dtype = state_dtype(currents)
+    if state is None:
+        state = neuron.reset(currents.shape[1:], dtype)
+
+    def wide(state, current):
+        return step(state, current.astype(dtype))
+
+    return jax.lax.scan(wide, state, currents, unroll=_unroll(wide, state, currents))
+
+
+def streamed(
+    neuron: Neuron, params: Params, currents: Float[Array, "T ..."], state: State | None = None
+) -> tuple[Float[Array, "T ..."], State]:
+    """(spikes, last state) by `jax.lax.scan`."""
 
     def step(state, current):
-        state, spikes = neuron.step(params, state, current.astype(dtype))
-        return state, (state, spikes.astype(currents.dtype))
+        state, spikes = neuron.step(params, state, current)
+        return state, spikes.astype(currents.dtype)
 
-    start = neuron.reset(currents.shape[1:], dtype)
-    unroll = _unroll(step, start, currents)
-    _, (states, spikes) = jax.lax.scan(step, start, currents, unroll=unroll)
-    return states, spikes
+    state, spikes = _over_time(step, neuron, currents, state)
+    return spikes, state
 
 
-def scan(neuron: Neuron, params: Params, currents: Float[Array, "T ..."]):
-    """Spikes over time by `jax.lax.scan`; the backward pass keeps what XLA chooses to keep."""
-    return trace(neuron, params, currents)[1]
+def scan(
+    neuron: Neuron, params: Params, currents: Float[Array, "T ..."], state: State | None = None
+) -> Float[Array, "T ..."]:
+    """Spikes by `jax.lax.scan`; the backward pass keeps what XLA chooses to keep."""
+    return streamed(neuron, params, currents, state)[0]
+
+
+@functools.lru_cache(maxsize=256)
+def _log_once(reason: str) -> None:
+    log.warning("neurons.run: backend 'scan' instead of the GPU kernel: %s", reason)
+
+
+def fused(
+    neuron: Neuron,
+    params: Params,
+    currents: Float[Array, "T ..."],
+    state: State | None = None,
+    platform: str | None = None,
+) -> Float[Array, "T ..."]:
+    """Spikes; the backward pass keeps parameters, currents and the state, and recomputes.
+
+    By one Pallas kernel a pass on a GPU, which takes no state; a neuron that it cannot hold runs as
+    a scan, with one log line that says why. Elsewhere XLA fuses the scan.
+
+    Args:
+      neuron, params, currents, state: as for `run`.
+      platform: "gpu", "cpu" or "tpu"; the default is jax's default backend.
+    """
+    forward = functools.partial(scan, neuron)
+    if not currents.size:
+        return forward(params, currents, state)
+    if state is not None:
+        return recomputed(forward, platform)(params, currents, state)
+    if (platform or jax.default_backend()) != "gpu":
+        return recomputed(forward, platform)(params, currents)
+    reason = kernel.refusal(neuron, params, currents)
+    if reason:
+        _log_once(reason)
+        return forward(params, currents)
+    return kernel.run(neuron, params, currents)
+
+
+BACKENDS = {"scan": scan, "fused": fused}
+# What was measured fastest (docs/neurons.md); a platform that is not here was not measured.
+FASTEST = {"cpu": "fused", "gpu": "fused"}
+
+
+def run(
+    neuron: Neuron | Parallel,
+    params: Params,
+    currents: Float[Array, "T ..."],
+    *,
+    state: State | None = None,
+    return_state: bool = False,
+    backend: str = "auto",
+) -> Float[Array, "T ..."] | tuple[Float[Array, "T ..."], State]:
+    """Spikes of a neuron driven by currents over time.
+
+    A recording may be run in pieces, each from the state that the one before left.
+
+    Args:
+      neuron: a `Neuron`, or a `Parallel`, which has no state and no backend to choose.
+      params: as made by `neuron.init`.
+      currents: (T, ...) input currents; potentials are float32 or wider.
+      state: before the first timestep; None for the reset state.
+      return_state: return (spikes, state after the last timestep), by a scan.
+      backend: "scan" (`jax.lax.scan`, unrolled for few timesteps), "fused" (keeps only currents for
+        the backward pass; a Pallas kernel on GPUs), or "auto", the fastest for the platform.
+    Returns: (T, ...) spikes, 0 or 1, in the currents' dtype.
+    Raises: ValueError for an unknown backend, currents without a time axis, with T = 0 or of an
+      integer dtype, or the state of a `Parallel`.
+    """
+    checks.one_of("backend", backend, ["auto", *BACKENDS])
+    currents = checked(currents)
+    if isinstance(neuron, Parallel):
+        if state is not None or return_state:
+            raise ValueError("a parallel neuron sees all timesteps at once: it has no state")
+        return neuron.fire(params, neuron.integrate(params, currents)).astype(currents.dtype)
+    if backend == "auto":
+        backend = FASTEST.get(jax.default_backend(), "scan")
+    if return_state:
+        return streamed(neuron, params, currents, state)
+    return BACKENDS[backend](neuron, params, currents, state)
+
+
+class Trace(NamedTuple):
+    """A neuron over time.
+
+    Attributes:
+      before: the state before each timestep, leaves (T, ...), what f is evaluated at; None for a
+        `Parallel`.
+      v_in: (T, ...) integrated potentials, before the comparison with the threshold; None for a
+        neuron of three functions.
+      spikes: (T, ...) in the currents' dtype.
+      state: after the last timestep; None for a `Parallel`.
+    """
+
+    before: State
+    v_in: Float[Array, "T ..."] | None
+    spikes: Float[Array, "T ..."]
+    state: State
+
+
+def trace(
+    neuron: Neuron | Parallel,
+    params: Params,
+    currents: Float[Array, "T ..."],
+    *,
+    state: State | None = None,
+) -> Trace:
+    """Like `run`, with what happens in between.
+
+    Args: as for `run`.
+    Returns: a `Trace`; states and potentials are float32 or wider.
+    Raises: as `run`.
+    """
+    currents = checked(currents)
+    if isinstance(neuron, Parallel):
+        v_in = neuron.integrate(params, currents)
+        return Trace(None, v_in, neuron.fire(params, v_in).astype(currents.dtype), None)
+
+    def step(before, current):
+        if neuron.integrate is None:
+            after, spikes = neuron.step(params, before, current)
+            return after, (before, None, spikes.astype(currents.dtype))
+        integrated = neuron.integrate(params, before, current)
+        after, spikes = neuron.fire(params, integrated)
+        return after, (before, potential(integrated), spikes.astype(currents.dtype))
+
+    after, (before, v_in, spikes) = _over_time(step, neuron, currents, state)
+    return Trace(before, v_in, spikes, after)

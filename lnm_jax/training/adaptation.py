@@ -1,6 +1,6 @@
 """What training changes once an epoch beside the weights: numbers that all spiking layers share.
 
-They are variables of the layers (`layers.Spiking.varied`), so that checkpoints have them and
+They are variables of the layers (`layers.Spiking.scheduled`), so that checkpoints have them and
 evaluation sees them. Before the first step of an epoch, a function (state, batch) -> state sets
 them, with that step's batch.
 """
@@ -16,14 +16,14 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lnm_jax import models
-from lnm_jax.neurons.surrogate import DSPIKE_TEMPERATURE
+from lnm_jax.neurons import DSPIKE_TEMPERATURE
 from lnm_jax.training.state import TrainState
 
 TEMPERATURE, MASKING = "temperature", "masking"
 Adapt = Callable[[TrainState, dict], TrainState]
 
 
-def varied(fields) -> tuple[tuple[str, float], ...]:
+def scheduled(fields) -> tuple[tuple[str, float], ...]:
     """(name, start) of the numbers that the fields of `config.adaptation` let training change."""
     masking = ((MASKING, 0.0),) if fields.masking else ()
     return masking + (((TEMPERATURE, DSPIKE_TEMPERATURE),) if fields.temperature else ())

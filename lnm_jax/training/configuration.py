@@ -9,11 +9,9 @@ import json
 import os
 import re
 
-from lnm_jax import data, models, neurons
+from lnm_jax import checks, data, models, neurons
 from lnm_jax.errors import ConfigError
-from lnm_jax.layers import INITIALISATIONS, NORMS
-from lnm_jax.layers.spiking import SHARING, STARTS
-from lnm_jax.neurons import checks
+from lnm_jax.layers import INITIALISATIONS, NORMS, spiking
 from lnm_jax.training import losses, optimizer, parallel
 
 FILE = "config.json"  # in a run's directory
@@ -37,138 +35,81 @@ BOOKKEEPING_FIELDS = (
 )
 
 
-def _text(field, value):
-    if not isinstance(value, str):
-        raise ValueError(f"{field} must be a string, got {value!r}")
-
-
 def _name(field, value):
-    _text(field, value)
     if value in (".", "..") or "/" in value or "\0" in value:
         raise ValueError(f"{field} must be the name of one directory, got {value!r}")
 
 
-def _flag(field, value):
-    if not isinstance(value, bool):
-        raise ValueError(f"{field} must be true or false, got {value!r}")
-
-
-def _optional(check):
-    return lambda field, value: None if value is None else check(field, value)
+def _counts(field, values):
+    """Numbers of layers or channels, one or a sequence; VGG's groups are sequences themselves."""
+    if not isinstance(values, list | tuple):
+        return checks.integer(field, values, least=1)
+    for value in values:
+        _counts(field, value)
 
 
 def _stages(field, values):
-    """Numbers of layers or channels, a stage each; VGG's groups are sequences themselves."""
     if not values:
         raise ValueError(f"{field} must name at least one stage, got {values!r}")
-    for value in values:
-        if isinstance(value, list | tuple):
-            _stages(field, value)
-        else:
-            checks.whole(field, value, least=1)
+    _counts(field, values)
 
 
-def _numbers(field, values):
-    for value in values:
-        checks.whole(field, value, least=1)
-
-
-_count = functools.partial(checks.whole, least=1)
-_from_zero = functools.partial(checks.whole, least=0)
+_from_zero = functools.partial(checks.integer, least=0)
 _not_negative = functools.partial(checks.at_least, least=0)
 _finite = functools.partial(checks.between, low=-1e30, high=1e30)
 _share = functools.partial(checks.between, low=0, high=1)
 _below_one = functools.partial(checks.from_below, low=0, high=1)
 
-POOLS = ("max", "average", "none")
-
-# Every field of lnm_jax/configs/base.py; those of `neuron` are checked by the neuron's own factory.
-RULES = {
-    "name": _name,
-    "directory": _text,
-    "seed": _from_zero,
-    "timesteps": _count,
-    "compute_dtype": functools.partial(checks.one_of, names=("float32", "bfloat16")),
-    "epochs": _count,
-    "label_smoothing": _below_one,
-    "log_every": _count,
-    "stop_after_non_finite": _count,
-    "progress": _flag,
-    "spiking.sharing": functools.partial(checks.one_of, names=SHARING),
-    "spiking.window": _not_negative,
-    "spiking.start": functools.partial(checks.one_of, names=STARTS),
-    "spiking.membrane_norm": _flag,
-    "spiking.backend": functools.partial(checks.one_of, names=("auto", *neurons.BACKENDS)),
-    "model.name": functools.partial(checks.one_of, names=models.MODELS),
-    "model.stem": _optional(_count),
-    "model.stem_kernel": _optional(_count),
-    "model.stem_stride": _optional(_count),
-    "model.stem_pool": _optional(functools.partial(checks.one_of, names=POOLS)),
-    "model.widths": _optional(_stages),
-    "model.blocks": _optional(_stages),
-    "model.pooling": _optional(functools.partial(checks.one_of, names=("average", "max"))),
-    "model.head": _optional(_from_zero),
-    "model.side_heads": _optional(_numbers),
-    "model.side_features": _optional(_count),
-    "model.shortcut": _optional(functools.partial(checks.one_of, names=models.SHORTCUTS)),
-    "model.initialisation": functools.partial(checks.one_of, names=INITIALISATIONS),
-    "model.remat": functools.partial(checks.one_of, names=models.REMAT),
-    "model.momentum": _share,
-    "model.epsilon": checks.positive,
-    "model.norm": functools.partial(checks.one_of, names=NORMS),
-    "model.tdbn": _not_negative,
-    "loss.name": functools.partial(checks.one_of, names=losses.LOSSES),
-    "loss.tet_weight": _share,
-    "loss.tet_mean": _finite,
-    "loss.im_weight": _not_negative,
-    "loss.side_weight": _not_negative,
-    "loss.distillation": _share,
-    "loss.temperature": checks.positive,
-    "loss.sharpness": checks.positive,
-    "adaptation.masking": _share,
-    "adaptation.temperature": _flag,
-    "adaptation.change": checks.positive,
-    "adaptation.epsilon": checks.positive,
-    "adaptation.weights": _from_zero,
-    "data.name": functools.partial(checks.one_of, names=data.DATASETS),
-    "data.directory": _optional(_text),
-    "data.image_size": _optional(_count),
-    "data.skip_corrupt": _flag,
-    "data.workers": _from_zero,
-    "data.memory_limit": checks.positive,
-    "data.seed": _from_zero,
-    "data.examples": _optional(_count),
-    "data.teacher": functools.partial(checks.one_of, names=data.TEACHERS),
-    "data.batch_size": _count,
-    "data.eval_batch_size": _count,
-    "data.crop_padding": _from_zero,
-    "data.flip": _flag,
-    "data.auto_augment": _flag,
-    "data.cutout": _from_zero,
-    "data.test_flip": _flag,
-    "optimizer.name": functools.partial(checks.one_of, names=optimizer.RULES),
-    "optimizer.learning_rate": _not_negative,
-    "optimizer.sgd_learning_rate": _not_negative,
-    "optimizer.neuron_learning_rate": _not_negative,
-    "optimizer.decay": functools.partial(checks.one_of, names=optimizer.DECAYS),
-    "optimizer.momentum": _below_one,
-    "optimizer.nesterov": _flag,
-    "optimizer.newton_schulz": _from_zero,
-    "optimizer.fixed_norm": _flag,
-    "optimizer.weight_decay": _not_negative,
-    "optimizer.neuron_weight_decay": _not_negative,
-    "optimizer.clip_norm": _not_negative,
-    "optimizer.warmup_epochs": _not_negative,
-    "checkpoint.every_epochs": _count,
-    "checkpoint.every_steps": _from_zero,
-    "checkpoint.every_minutes": _not_negative,
-    "checkpoint.keep": _count,
-    "distributed.enabled": _flag,
-    "distributed.address": _optional(_text),
-    "distributed.processes": _optional(_count),
-    "distributed.process": _optional(_from_zero),
-    "distributed.timeout": _count,
+# What a field's value may be, beside its type, which its default has. An unset field is not
+# checked; those of `neuron` are checked by the neuron's own factory.
+RANGES = {
+    _name: ("name",),
+    _counts: (
+        *("timesteps", "epochs", "log_every", "stop_after_non_finite"),
+        *("model.stem", "model.stem_kernel", "model.stem_stride", "model.side_heads"),
+        *("model.side_features", "data.image_size", "data.examples", "data.batch_size"),
+        *("data.eval_batch_size", "checkpoint.every_epochs", "checkpoint.keep"),
+        *("distributed.processes", "distributed.timeout"),
+    ),
+    _stages: ("model.widths", "model.blocks"),
+    _from_zero: (
+        *("seed", "model.head", "adaptation.weights", "data.workers", "data.seed"),
+        *("data.crop_padding", "data.cutout", "optimizer.newton_schulz"),
+        *("checkpoint.every_steps", "distributed.process"),
+    ),
+    _not_negative: (
+        *("spiking.window", "model.tdbn", "loss.im_weight", "loss.side_weight"),
+        *("optimizer.learning_rate", "optimizer.sgd_learning_rate"),
+        *("optimizer.neuron_learning_rate", "optimizer.weight_decay"),
+        *("optimizer.neuron_weight_decay", "optimizer.clip_norm", "optimizer.warmup_epochs"),
+        "checkpoint.every_minutes",
+    ),
+    checks.positive: (
+        *("model.epsilon", "loss.temperature", "loss.sharpness", "adaptation.change"),
+        *("adaptation.epsilon", "data.memory_limit"),
+    ),
+    _finite: ("loss.tet_mean",),
+    _share: ("model.momentum", "loss.tet_weight", "loss.distillation", "adaptation.masking"),
+    _below_one: ("label_smoothing", "optimizer.momentum"),
 }
+CHOICES = {
+    "compute_dtype": ("float32", "bfloat16"),
+    "spiking.sharing": spiking.SHARING,
+    "spiking.start": spiking.STARTS,
+    "spiking.backend": ("auto", *neurons.BACKENDS),
+    "model.stem_pool": ("max", "average", "none"),
+    "model.pooling": ("average", "max"),
+    "model.shortcut": models.SHORTCUTS,
+    "model.initialisation": INITIALISATIONS,
+    "model.remat": models.REMAT,
+    "model.norm": NORMS,
+    "loss.name": losses.LOSSES,
+    "data.teacher": data.TEACHERS,
+    "optimizer.name": optimizer.RULES,
+    "optimizer.decay": optimizer.DECAYS,
+}
+# Names of a table, or import paths: such a section may have fields of its own.
+NAMES = {"neuron.kind": neurons.NEURONS, "model.name": models.MODELS, "data.name": data.DATASETS}
 
 
 def flatten(config) -> dict:
@@ -213,29 +154,21 @@ def validate_fields(config) -> None:
     """
     fields = flatten(config)
     with _prefixed("config."):
-        for field, check in RULES.items():
-            check(field, fields[field])
+        for field, table in NAMES.items():
+            checks.find(field, fields[field], table)
+        for field, names in CHOICES.items():
+            if fields[field] is not None:
+                checks.one_of(field, fields[field], names)
+        for check, names in RANGES.items():
+            for field in names:
+                if fields[field] is not None:
+                    check(field, fields[field])
     with _prefixed("config.neuron."):
         neuron = neurons.build(**config.neuron, timesteps=config.timesteps)
     with _prefixed("config."):
-        usual = {"window": 0.0, "start": "reset", "membrane_norm": False}
-        for field, value in usual.items():
-            if config.spiking[field] != value and not neurons.one_variable(neuron):
-                raise ValueError(
-                    f"spiking.{field} must be {value} for a neuron of several variables, "
-                    f"got {config.spiking[field]}"
-                )
-        if config.spiking.membrane_norm and not neurons.fires_by_fields(config.neuron.kind):
-            raise ValueError(
-                f"spiking.membrane_norm must be False for neuron.kind {config.neuron.kind}, which "
-                "spikes in a way of its own, got True"
-            )
-        if config.spiking.sharing == "channel" and isinstance(neuron, neurons.Parallel):
-            raise ValueError(
-                f"spiking.sharing must be layer for neuron.kind {config.neuron.kind}, got channel"
-            )
+        spiking.check(neuron, **config.spiking)
         losses.build(config)
-        _adaptation(config)
+        _check_adaptation(config, neuron)
         models.build(**config.model, neuron=neuron, num_classes=2, timesteps=config.timesteps)
     if config.optimizer.warmup_epochs > config.epochs:
         raise ConfigError(
@@ -244,18 +177,19 @@ def validate_fields(config) -> None:
         )
 
 
-def _adaptation(config) -> None:
+def _check_adaptation(config, neuron) -> None:
     """Checks that what is to change between epochs is there."""
-    kind, surrogate, fields = config.neuron.kind, config.neuron.surrogate, config.adaptation
-    if fields.masking and kind != "masked_psn":
+    kind, fields, reads = config.neuron.kind, config.adaptation, neuron.facts.reads
+    if fields.masking and "masking" not in reads:
         raise ValueError(
             f"adaptation.masking must be 0 for neuron.kind {kind}, got {fields.masking}"
         )
     if not fields.temperature:
         return
+    surrogate = config.neuron.surrogate
     for field, value, known in (
         ("neuron.surrogate", surrogate, surrogate == "dspike"),
-        ("neuron.kind", kind, "surrogate" in neurons.fields(kind)),
+        ("neuron.kind", kind, "temperature" in reads),
         ("model.name", config.model.name, config.model.name != "recorded_layer"),  # no surrogate
     ):
         if not known:
@@ -316,7 +250,11 @@ def read(directory: str):
     except ValueError as error:
         raise ConfigError(f"{path}: not a configuration ({error})") from None
     try:
+        for section, _, key in (field.partition(".") for field in NAMES):
+            if ":" in str(own.get(section, {}).get(key)):
+                config[section].unlock()
         config.update(own)
+        config.lock()
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{path}: not a configuration of this version ({reason})") from None

@@ -14,8 +14,7 @@ import optax
 from flax.traverse_util import flatten_dict
 
 from lnm_jax import data, models, neurons
-from lnm_jax.data import augment, auto_augment
-from lnm_jax.errors import ConfigError
+from lnm_jax.data import augment
 from lnm_jax.training import adaptation, losses, parallel, shares, state, steps
 from lnm_jax.training.optimizer import learning_rates, make_optimizer, schedules
 
@@ -80,7 +79,7 @@ def build(
         fields = config.data.to_dict()
         dataset = data.load(timesteps=config.timesteps, progress=config.progress, **fields)
     neuron = neuron or neurons.build(**config.neuron, timesteps=config.timesteps)
-    varied = adaptation.varied(config.adaptation)
+    scheduled = adaptation.scheduled(config.adaptation)
     loss = losses.build(config)
     model = models.build(
         neuron=neuron,
@@ -89,8 +88,7 @@ def build(
         axis_name=parallel.AXIS,
         dtype=jnp.dtype(config.compute_dtype),
         readout="last" if loss.readout == "last" else "mean",
-        firing=neurons.firing_of(**config.neuron),
-        varied=varied,
+        scheduled=scheduled,
         **config.spiking,
         **config.model,
     )
@@ -109,10 +107,10 @@ def build(
     given = {"key": step_key, "rates": jax.tree.map(np.float32, rates)}
     normalise = functools.partial(augment.normalise, mean=dataset.mean, std=dataset.std)
     make_loss = functools.partial(
-        steps.make_loss, prepare=augmentation(config.data, dataset), loss=loss, steps=last
+        steps.make_loss, prepare=augment.augmentation(config.data, dataset), loss=loss, steps=last
     )
     input_shape = steps.model_shape(dataset.train.shape)
-    trained = model.clone(readout=loss.readout)
+    trained = models.adjusted(model, readout=loss.readout)
 
     def train_step(state, batch, given):
         step = steps.make_train_step(
@@ -147,53 +145,14 @@ def build(
         neuron=neuron,
         model=model,
         learning_rate=make_schedules(rates)["kernels" if "kernels" in rates else "weights"],
-        loss=make_loss(trained.clone(axis_name=None), key=step_key),
+        loss=make_loss(models.adjusted(trained, axis_name=None), key=step_key),
         init=lambda: state.create(
             model, make_optimizer(config.optimizer, make_schedules(rates)), init_key, input_shape
         ),
         train_step=parallel.parallel(train_step, given, donate=True),
         eval_step=parallel.parallel(eval_step, donate=False),
-        adapt=parallel.parallel(adapt, given, donate=True) if varied else None,
+        adapt=parallel.parallel(adapt, given, donate=True) if scheduled else None,
     )
-
-
-def augmentation(fields, dataset: data.Dataset) -> Callable:
-    """The function (key, example) -> float32 example that the fields of `config.data` ask for.
-
-    In the order of the published recipes, each with a key of its own: crop, flip, AutoAugment,
-    normalisation, Cutout. Examples of a stream are cropped and flipped when they are read.
-
-    Raises: ConfigError for an operation that the data set has no use for.
-    """
-    size = min(dataset.train.shape[-3:-1])
-    if fields.auto_augment and (len(dataset.train.shape), dataset.train.shape[-1]) != (3, 3):
-        raise ConfigError(
-            f"config.data.auto_augment needs RGB images; {fields.name} has examples of shape "
-            f"{dataset.train.shape}"
-        )
-    if fields.cutout > size:
-        raise ConfigError(f"config.data.cutout must be at most {size}, got {fields.cutout}")
-    streamed = isinstance(dataset.train, data.Stream)
-    if streamed and (fields.crop_padding or fields.flip):
-        raise ConfigError(
-            "config.data.crop_padding and config.data.flip must be off for images that are "
-            "streamed: reading crops and flips them"
-        )
-
-    def prepare(key, image):
-        keys = [key, *(jax.random.fold_in(key, number) for number in (1, 2, 3))]
-        if fields.crop_padding:
-            image = augment.random_crop(keys[0], image, fields.crop_padding)
-        if fields.flip:
-            image = augment.random_flip(keys[1], image)
-        if fields.auto_augment:
-            image = auto_augment.auto_augment(keys[2], image)
-        image = augment.normalise(image, dataset.mean, dataset.std)
-        if fields.cutout:
-            image = augment.cutout(keys[3], image, fields.cutout)
-        return image
-
-    return prepare
 
 
 def evaluate(experiment: Experiment, variables: dict) -> dict:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
+from lnm_jax import checks
 from lnm_jax.errors import ConfigError
-from lnm_jax.neurons import checks
 from lnm_jax.training import objectives
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from lnm_jax.neurons.firing import firing
-from lnm_jax.neurons.neuron import Neuron
+from lnm_jax.neurons.neuron import Neuron, two_phase
 
 
 def lsg(
@@ -41,10 +41,21 @@ def lsg(
         raise ValueError(f"decay must be > 0 and < 1, got {decay}")
     fires = firing(threshold=threshold, reset=reset, v_reset=v_reset, gate_gradient=gate_gradient)
 
-    def step(params, v, current):
+    def integrate(params, v, current):
+        return jax.nn.sigmoid(params["w"]) * v + current
+
+    def fire(params, v_in, seen=None):
         b = jax.nn.sigmoid(params["w"])
         width = jax.lax.stop_gradient(2 * threshold * jnp.sqrt(1 + b * b))
-        return fires.fire({"width": width, **params}, b * v + current)
+        return fires.fire({"width": width, **params}, v_in, seen)
 
     start = math.log(decay / (1 - decay))
-    return Neuron(lambda key: {"w": jnp.float32(start)}, fires.start, step)
+    return two_phase(
+        lambda key: {"w": jnp.float32(start)},
+        fires.initial,
+        integrate,
+        fire,
+        threshold=threshold,
+        macs=1,
+        reads=fires.reads,
+    )

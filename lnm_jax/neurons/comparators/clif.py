@@ -5,9 +5,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lnm_jax.neurons import checks
+from lnm_jax import checks
+from lnm_jax.neurons.drift import EXPONENTIAL
 from lnm_jax.neurons.firing import firing
-from lnm_jax.neurons.neuron import Neuron
+from lnm_jax.neurons.neuron import Neuron, two_phase
 
 
 def clif(
@@ -41,11 +42,24 @@ def clif(
     def reset(shape, dtype=jnp.float32):
         return jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)
 
-    def step(params, state, current):
+    def integrate(params, state, current):
         v, m = state
         u = decay * v + current
-        spikes = fires.spike(u - threshold, fires.reach(params))
-        m = m * jax.nn.sigmoid((1 - decay) * u) + spikes
+        return u, m * jax.nn.sigmoid((1 - decay) * u)
+
+    def fire(params, state, seen=None):
+        u, m = state
+        compared = u if seen is None else seen
+        spikes = fires.spike(compared - threshold, fires.surrogate_width(params))
+        m = m + spikes
         return (u - spikes * (threshold + jax.nn.sigmoid(m)), m), spikes
 
-    return Neuron(lambda key: {}, reset, step)
+    return two_phase(
+        lambda key: {},
+        reset,
+        integrate,
+        fire,
+        threshold=threshold,
+        macs=3 + 2 * (EXPONENTIAL + 1),
+        reads=fires.reads,
+    )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lnm_jax.neurons import checks
+from lnm_jax import checks
+from lnm_jax.neurons import drift
 from lnm_jax.neurons.firing import firing
-from lnm_jax.neurons.neuron import Neuron
+from lnm_jax.neurons.neuron import Neuron, two_phase
 
 
 def ternary(
@@ -49,17 +50,22 @@ def ternary(
     def init(key):
         return {"amplitude": jnp.float32(1)} if learn_amplitude else {}
 
-    def reset(shape, dtype=jnp.float32):
-        # A tuple of one: what is measured on neurons of one variable pushes them below the
-        # threshold, where this one spikes as well.
-        return (jnp.zeros(shape, dtype),)
+    f = drift.line(decay)._replace(describe=None)  # readers know one threshold alone
 
-    def step(params, state, current):
-        (v,) = state
-        u = decay * v + current
-        above, below = (fires.spike(x - threshold, fires.reach(params)) for x in (u, -u))
+    def fire(params, u, seen=None):
+        compared, width = u if seen is None else seen, fires.surrogate_width(params)
+        above, below = (fires.spike(x - threshold, width) for x in (compared, -compared))
         spikes = above - below
         v = fires.reset(u, spikes * jax.lax.stop_gradient(spikes))  # |z|
-        return (v,), spikes * params["amplitude"] if learn_amplitude else spikes
+        return v, spikes * params["amplitude"] if learn_amplitude else spikes
 
-    return Neuron(init, reset, step)
+    return two_phase(
+        init,
+        fires.initial,
+        lambda params, v, current: decay * v + current,
+        fire,
+        drift=f,
+        threshold=threshold,
+        macs=f.macs,
+        reads=fires.reads,
+    )

@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lnm_jax.neurons import checks, over_time
+from lnm_jax import checks
 from lnm_jax.neurons.firing import firing
-
-if TYPE_CHECKING:
-    from jaxtyping import Array, Float, PRNGKeyArray
-
-    from lnm_jax.neurons.neuron import Params
+from lnm_jax.neurons.neuron import Facts, Parallel, checked, state_dtype
 
 
-class Parallel(NamedTuple):
-    """A spiking neuron that sees all timesteps at once, as two pure functions.
+def _parallel(init, integrate, fires, *reads) -> Parallel:
+    """The neuron that compares v_in with 0: its threshold is in c."""
 
-    Attributes:
-      init: `init(key) -> params`.
-      apply: `apply(params, currents) -> spikes`, both (T, ...), spikes in the currents' dtype.
-        It is differentiable, and raises ValueError for currents that it cannot take.
-    """
+    def fire(params, v_in):
+        return fires.spike(v_in, fires.surrogate_width(params))
 
-    init: Callable[[PRNGKeyArray], Params]
-    apply: Callable[[Params, Float[Array, "T ..."]], Float[Array, "T ..."]]
-
-
-def _spikes(fires, params, mixed, currents):
-    return fires.spike(mixed, fires.reach(params)).astype(currents.dtype)
+    return Parallel(init, integrate, fire, Facts(threshold=0.0, reads=(*fires.reads, *reads)))
 
 
 def _matrix(timesteps: int, fires, seen=None, masking: float = 1.0) -> Parallel:
@@ -44,13 +30,13 @@ def _matrix(timesteps: int, fires, seen=None, masking: float = 1.0) -> Parallel:
         weights = jax.random.uniform(key, (timesteps, timesteps), jnp.float32, -limit, limit)
         return {"weights": weights, "c": jnp.full(timesteps, -fires.threshold, jnp.float32)}
 
-    def apply(params, currents):
-        currents = over_time.checked(currents)
+    def integrate(params, currents):
+        currents = checked(currents)
         if len(currents) != timesteps:
             raise ValueError(
                 f"currents must have T = {timesteps} timesteps, got shape {currents.shape}"
             )
-        dtype = over_time.state_dtype(currents)
+        dtype = state_dtype(currents)
         share = masking * params.get("masking", 1.0)
         mask = 1.0 if seen is None else share * seen + (1 - share)
         # A GPU's shorter multiplications would move potentials across the threshold.
@@ -61,9 +47,9 @@ def _matrix(timesteps: int, fires, seen=None, masking: float = 1.0) -> Parallel:
             precision=jax.lax.Precision.HIGHEST,
         )
         c = params["c"].reshape(timesteps, *(1,) * (currents.ndim - 1))
-        return _spikes(fires, params, mixed + c, currents)
+        return mixed + c
 
-    return Parallel(init, apply)
+    return _parallel(init, integrate, fires, *(() if seen is None else ("masking",)))
 
 
 def psn(
@@ -85,7 +71,7 @@ def psn(
     Returns: a `Parallel` with params {"weights": (T, T), "c": (T,)}.
     Raises: ValueError naming the argument, its value and what is allowed.
     """
-    checks.whole("timesteps", timesteps, 1)
+    checks.integer("timesteps", timesteps, 1)
     fires = firing(threshold=threshold, surrogate=surrogate, width=width)
     return _matrix(timesteps, fires)
 
@@ -103,7 +89,7 @@ def masked_psn(
 
     W is multiplied by masking M + (1 - masking), M[i, j] = 1 where j <= i < j + order. In the
     authors' training it rises linearly from 0 to 1 in the first eighth of the epochs: as a factor
-    params["masking"], see `training.adaptation`.
+    params["masking"], see `training.schedules`.
 
     Args:
       order: k, timesteps that a spike depends on, >= 1.
@@ -112,8 +98,8 @@ def masked_psn(
     Returns: as `psn`.
     Raises: ValueError naming the argument, its value and what is allowed.
     """
-    checks.whole("timesteps", timesteps, 1)
-    checks.whole("order", order, 1)
+    checks.integer("timesteps", timesteps, 1)
+    checks.integer("order", order, 1)
     checks.between("masking", masking, 0, 1)
     fires = firing(threshold=threshold, surrogate=surrogate, width=width)
     lag = np.arange(timesteps)[:, None] - np.arange(timesteps)
@@ -141,7 +127,7 @@ def sliding_psn(
     Returns: a `Parallel` with params {"weights": (order,), "c": ()}.
     Raises: ValueError naming the argument, its value and what is allowed.
     """
-    checks.whole("order", order, 1)
+    checks.integer("order", order, 1)
     fires = firing(threshold=threshold, surrogate=surrogate, width=width)
 
     def init(key):
@@ -149,12 +135,12 @@ def sliding_psn(
         weights = 0.5 ** jnp.arange(order - 1, -1, -1, dtype=jnp.float32)
         return {"weights": weights, "c": jnp.float32(-threshold)}
 
-    def apply(params, currents):
-        currents = over_time.checked(currents)
-        given = currents.astype(over_time.state_dtype(currents))
+    def integrate(params, currents):
+        currents = checked(currents)
+        given = currents.astype(state_dtype(currents))
         timesteps = len(given)
         padded = jnp.pad(given, [(order - 1, 0)] + [(0, 0)] * (given.ndim - 1))
         mixed = sum(params["weights"][i] * padded[i : i + timesteps] for i in range(order))
-        return _spikes(fires, params, mixed + params["c"], currents)
+        return mixed + params["c"]
 
-    return Parallel(init, apply)
+    return _parallel(init, integrate, fires)

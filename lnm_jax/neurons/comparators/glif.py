@@ -7,9 +7,9 @@ import math
 import jax
 import jax.numpy as jnp
 
-from lnm_jax.neurons import checks
+from lnm_jax import checks
 from lnm_jax.neurons.firing import firing
-from lnm_jax.neurons.neuron import Neuron
+from lnm_jax.neurons.neuron import Neuron, two_phase
 
 GATES = ("gate_leak", "gate_input", "gate_reset")
 LINEAR_STEPS = 8  # timesteps in which the linear leak alone would take the threshold, at the start
@@ -61,7 +61,7 @@ def glif(
       and "conductance" (T,).
     Raises: ValueError naming the argument, its value and what is allowed.
     """
-    checks.whole("timesteps", timesteps, 1)
+    checks.integer("timesteps", timesteps, 1)
     fires = firing(threshold=threshold, surrogate=surrogate, width=width)
     start = {
         "tau": _raw("decay", decay),
@@ -79,14 +79,20 @@ def glif(
     def reset(shape, dtype=jnp.float32):
         return jnp.zeros(shape, dtype), jnp.zeros(shape, dtype), jnp.zeros((), dtype)
 
-    def step(params, state, current):
+    def integrate(params, state, current):
         u, z, t = state
-        names = (*GATES, "tau", "linear", "subtracted", "theta")
-        a, b, g, tau, linear, subtracted, theta = (jax.nn.sigmoid(params[name]) for name in names)
+        names = (*GATES, "tau", "linear", "subtracted")
+        a, b, g, tau, linear, subtracted = (jax.nn.sigmoid(params[name]) for name in names)
         k = jax.nn.sigmoid(_at(params["conductance"], t))
         kept = (1 - a * (1 - tau)) * (1 - g * z) * u - (1 - a) * linear
         u = kept + (1 - b * (1 - k)) * current - (1 - g) * subtracted * z
-        spikes = fires.spike(u - theta, fires.reach(params))
-        return (u, spikes, t + 1), spikes
+        return u, z, t + 1
 
-    return Neuron(init, reset, step)
+    def fire(params, state, seen=None):
+        u, _, t = state
+        compared = u if seen is None else seen
+        theta = jax.nn.sigmoid(params["theta"])
+        spikes = fires.spike(compared - theta, fires.surrogate_width(params))
+        return (u, spikes, t), spikes
+
+    return two_phase(init, reset, integrate, fire, macs=2, reads=fires.reads)

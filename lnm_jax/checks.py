@@ -1,11 +1,15 @@
-"""Checks of the neurons' keyword arguments: each error names the field, the value, the rule."""
+"""Checks of fields: each error names the field, the value and what is allowed."""
 
 from __future__ import annotations
 
 import difflib
+import importlib
 import math
 import numbers
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lnm_jax.errors import ConfigError
 
 
 def positive(field: str, value: float) -> None:
@@ -20,7 +24,7 @@ def at_least(field: str, value: float, least: float) -> None:
         raise ValueError(f"{field} must be >= {least}, got {value}")
 
 
-def whole(field: str, value: int, least: int) -> None:
+def integer(field: str, value: int, least: int) -> None:
     """Raises ValueError unless value is an integer >= least."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
         raise ValueError(f"{field} must be an integer >= {least}, got {value!r}")
@@ -45,3 +49,25 @@ def one_of(field: str, value: str, names: Iterable[str]) -> None:
         near = difflib.get_close_matches(str(value), names, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise ValueError(f"{field} must be one of {', '.join(names)}; got {value!r}{hint}")
+
+
+def find(field: str, name: str, table: Mapping[str, Any]) -> Any:
+    """What a name stands for: an entry of the table, or an import path "package.module:attribute".
+
+    Anybody's own thing is named by its import path, without an edit here: whoever loads the
+    configuration imports it, a worker process or a resumed run as well.
+
+    Raises: ConfigError, with the nearest known name, if there is nothing of that name.
+    """
+    if name in table:
+        return table[name]
+    module, colon, attribute = str(name).partition(":")
+    if colon:
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except (ImportError, ValueError, AttributeError) as error:
+            raise ConfigError(f"{field} is {name!r}, which can't be imported: {error}") from error
+    try:
+        one_of(field, name, table)
+    except ValueError as error:
+        raise ConfigError(f"{error}; or an import path package.module:name") from None

@@ -1,4 +1,4 @@
-"""Batches of a stream: their order, their workers, and what happens when one fails."""
+"""Batches in memory and from disk: their order, their workers, and what happens when one fails."""
 
 import os
 import signal
@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lnm_jax.data import batches, folder, streaming
-from lnm_jax.data.dataset import Split
+from lnm_jax import data
+from lnm_jax.data import Split, Stream, batches
 from lnm_jax.errors import ConfigError
 
 BATCH = 6
@@ -31,8 +31,14 @@ def tree(tmp_path_factory):
     return root
 
 
-def load(tree, workers=0, **options):
-    return folder.load_imagenet_tree(directory=str(tree), image_size=16, workers=workers, **options)
+def load(tree, workers=0):
+    return data.load("imagenet2012", directory=str(tree), image_size=16, workers=workers)
+
+
+def in_memory(split):
+    """Evaluation's examples of a stream as a `Split`."""
+    images = np.stack([split.read(i, None) for i in range(len(split.labels))])
+    return Split(images, split.labels)
 
 
 def assert_equal(ours, theirs):
@@ -43,30 +49,47 @@ def assert_equal(ours, theirs):
 
 @pytest.fixture(scope="module")
 def in_threads(tree):
-    return list(streaming.train_batches(load(tree).train, 3, BATCH, 0, 7))
+    return list(data.train_batches(load(tree).train, 3, BATCH, 0, 7))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("batch_size", [1, 7, 10, 64])
+def test_every_image_is_trained_on_once_an_epoch(batch_size):
+    images, epochs = 23, 4
+    steps = data.steps_until(epochs, images, batch_size)
+    stream = np.concatenate([batches.indices(5, step, images, batch_size) for step in range(steps)])
+    orders = stream[: images * epochs].reshape(epochs, images)
+    for order in orders:
+        assert sorted(order) == list(range(images))
+    assert len({tuple(order) for order in orders}) == epochs  # a fresh order each epoch
+
+
+def test_a_batch_depends_on_seed_and_step_alone():
+    split = Split(np.arange(100).reshape(-1, 1, 1, 1), np.arange(100))
+    from_start = list(data.train_batches(split, 1, 32, 0, 9))
+    assert_equal(data.train_batches(split, 1, 32, 5, 9), from_start[5:])
+    other = next(data.train_batches(split, 2, 32, 5, 6))
+    assert (other["label"] != from_start[5]["label"]).any()
+    np.testing.assert_array_equal(from_start[5]["label"], batches.indices(1, 5, 100, 32))
+    np.testing.assert_array_equal(from_start[5]["image"].ravel(), from_start[5]["label"])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
 def test_workers_change_nothing_and_a_restart_continues(tree, in_threads, workers):
-    resumed = streaming.train_batches(load(tree, workers).train, 3, BATCH, 2, 7)
-    assert_equal(resumed, in_threads[2:])
+    assert_equal(data.train_batches(load(tree, workers).train, 3, BATCH, 2, 7), in_threads[2:])
 
 
 def test_order_and_labels_are_those_of_batches_in_memory(tree, in_threads):
-    labels = load(tree).train.labels
-    index = np.arange(len(labels)).reshape(-1, 1, 1, 1)
-    expected = list(batches.train_batches(Split(index, labels), 3, BATCH, 0, 7))
+    expected = list(data.train_batches(in_memory(load(tree).train), 3, BATCH, 0, 7))
     for ours, theirs in zip(in_threads, expected, strict=True):
-        assert set(ours) == set(theirs)
-        for name in ("label", "position"):
-            np.testing.assert_array_equal(ours[name], theirs[name])
-            assert ours[name].dtype == theirs[name].dtype
+        assert_equal(
+            [ours | {"image": 0 * ours["image"]}], [theirs | {"image": 0 * theirs["image"]}]
+        )
 
 
 def test_an_image_is_cropped_anew_each_epoch(tree):
     stream = load(tree).train
     count = len(stream.labels)
-    first, second = streaming.train_batches(stream, 0, count, 0, 2)
+    first, second = data.train_batches(stream, 0, count, 0, 2)
     images = [  # in the order of the split
         batch["image"][np.argsort(batches.indices(0, epoch, count, count))]
         for epoch, batch in enumerate((first, second))
@@ -75,39 +98,37 @@ def test_an_image_is_cropped_anew_each_epoch(tree):
 
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(3, 0), (8, 0), (20, 0), (3, 2)])
-def test_evaluation_counts_every_image_once(tree, batch_size, workers):
+def test_evaluation_counts_every_image_once_from_disk_as_in_memory(tree, batch_size, workers):
     stream = load(tree, workers).test
-    seen = list(streaming.eval_batches(stream, batch_size))
-    assert {batch["image"].shape for batch in seen} == {(batch_size, 16, 16, 3)}
+    seen = list(data.eval_batches(stream, batch_size))
+    assert {batch["image"].shape for batch in seen} == {(batch_size, 16, 16, 3)}  # one program
     whole = {name: np.concatenate([batch[name] for batch in seen]) for name in seen[0]}
-    count = len(stream.labels)
+    count, split = len(stream.labels), in_memory(stream)
     np.testing.assert_array_equal(whole["mask"], np.arange(len(whole["mask"])) < count)
     np.testing.assert_array_equal(whole["label"][:count], stream.labels)
-    expected = np.stack([stream.read(i, None) for i in range(count)])
-    np.testing.assert_array_equal(whole["image"][:count], expected)
+    np.testing.assert_array_equal(whole["image"][:count], split.images)
+    assert_equal(seen, data.eval_batches(split, batch_size))
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_shards_put_together_are_the_batch(tree, in_threads, count):
-    dataset = load(tree)
+@pytest.mark.parametrize("kind", [Split, Stream])
+def test_processes_share_every_batch_without_gap_or_overlap(tree, kind, count):
+    train, test = (in_memory(s) if kind is Split else s for s in load(tree)[:2])
     join = lambda shards: [
         {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         for parts in zip(*shards, strict=True)
     ]
     shards = [(rank, count) for rank in range(count)]
-    train = [streaming.train_batches(dataset.train, 3, BATCH, 0, 7, shard=s) for s in shards]
-    assert_equal(join(train), in_threads)
-    test = [streaming.eval_batches(dataset.test, BATCH, shard=s) for s in shards]
-    assert_equal(join(test), streaming.eval_batches(dataset.test, BATCH))
-
-
-def test_a_batch_that_cannot_be_shared_is_refused(tree):
-    with pytest.raises(ConfigError, match="6 images cannot be shared by 4"):
-        streaming.train_batches(load(tree).train, 0, BATCH, 0, 1, shard=(0, 4))
+    parts = [data.train_batches(train, 3, BATCH, 0, 7, shard=s) for s in shards]
+    assert_equal(join(parts), data.train_batches(train, 3, BATCH, 0, 7))
+    parts = [data.eval_batches(test, BATCH, shard=s) for s in shards]
+    assert_equal(join(parts), data.eval_batches(test, BATCH))
+    with pytest.raises(ConfigError, match="6 images cannot be shared by 4 processes"):
+        next(data.train_batches(train, 0, BATCH, 0, 1, shard=(0, 4)))
 
 
 def test_no_step_is_no_batch(tree):
-    assert list(streaming.train_batches(load(tree).train, 0, BATCH, 4, 4)) == []
+    assert list(data.train_batches(load(tree).train, 0, BATCH, 4, 4)) == []
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -118,19 +139,19 @@ def test_a_corrupt_file_is_named_wherever_it_is_read(tree, tmp_path, workers):
         (tmp_path / split / "dog").mkdir()
         (tmp_path / split / "dog" / "bad.jpg").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(ConfigError, match=r"dog/bad\.jpg: .*config\.data\.skip_corrupt") as error:
-        list(streaming.train_batches(load(tmp_path, workers).train, 0, 8, 0, 2))
+        list(data.train_batches(load(tmp_path, workers).train, 0, 8, 0, 2))
     assert "\n" not in str(error.value)
 
 
 SCRIPT = """
 import signal, sys
-from lnm_jax.data import folder, streaming
+from lnm_jax import data
 
 if __name__ == "__main__":
     # A shell may start tests with Ctrl-C ignored, which children inherit.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    stream = folder.load_imagenet_tree(directory=sys.argv[1], image_size=16, workers=1).train
-    for _ in streaming.train_batches(stream, 0, 4, 0, 10**6):
+    stream = data.load("imagenet2012", directory=sys.argv[1], image_size=16, workers=1).train
+    for _ in data.train_batches(stream, 0, 4, 0, 10**6):
         print("read", flush=True)
 """
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lnm_jax.neurons import checks
+from lnm_jax import checks
 from lnm_jax.neurons.firing import firing
-from lnm_jax.neurons.neuron import Neuron
+from lnm_jax.neurons.neuron import Neuron, two_phase
 
 
 def tc_lif(
@@ -30,7 +30,7 @@ def tc_lif(
       threshold: published 1 to 1.8, by task.
       dendrite_reset: what a spike takes from d; published 0.5 to 0.7, by task.
       surrogate, width, gate_gradient: see `FiringFields`; published as by default.
-    Returns: a `Neuron` of state (d, m) with params {"c_1": (), "c_2": ()}, from 0.
+    Returns: a `Neuron` of state (m, d) with params {"c_1": (), "c_2": ()}, from 0.
     Raises: ValueError naming the argument, its value and what is allowed.
     """
     checks.at_least("dendrite_reset", dendrite_reset, 0)
@@ -45,12 +45,24 @@ def tc_lif(
     def reset(shape, dtype=jnp.float32):
         return jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)
 
-    def step(params, state, current):
-        d, m = state
+    def integrate(params, state, current):
+        m, d = state
         d = d - jax.nn.sigmoid(params["c_1"]) * m + current
-        m = m + jax.nn.sigmoid(params["c_2"]) * d
-        spikes = fires.spike(m - threshold, fires.reach(params))
-        z = fires.gate(spikes)
-        return (d - dendrite_reset * z, m - threshold * z), spikes
+        return m + jax.nn.sigmoid(params["c_2"]) * d, d
 
-    return Neuron(init, reset, step)
+    def fire(params, state, seen=None):
+        m, d = state
+        compared = m if seen is None else seen
+        spikes = fires.spike(compared - threshold, fires.surrogate_width(params))
+        z = fires.gate(spikes)
+        return (m - threshold * z, d - dendrite_reset * z), spikes
+
+    return two_phase(
+        init,
+        reset,
+        integrate,
+        fire,
+        threshold=threshold,
+        macs=2,
+        reads=fires.reads,
+    )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lnm_jax.neurons import checks
+from lnm_jax import checks
 from lnm_jax.neurons.firing import firing
-from lnm_jax.neurons.neuron import Neuron
+from lnm_jax.neurons.neuron import Neuron, two_phase
 
 
 def diet(
@@ -48,15 +48,18 @@ def diet(
         del key  # nothing is random
         return {"leak": jnp.float32(decay), "theta": jnp.float32(threshold)}
 
-    def step(params, v, current):
-        leak, theta = params["leak"], params["theta"]
-        leak = leak - jax.lax.stop_gradient(jnp.maximum(leak - 1, 0))
-        u = leak * v + current
+    def integrate(params, v, current):
+        leak = params["leak"]
+        return (leak - jax.lax.stop_gradient(jnp.maximum(leak - 1, 0))) * v + current
+
+    def fire(params, u, seen=None):
+        theta = params["theta"]
+        compared = u if seen is None else seen
         # In units of the potential at initialisation, as the width is; areas stay 1.
-        spikes = fires.spike(threshold * (u / theta - 1), fires.reach(params))
+        spikes = fires.spike(threshold * (compared / theta - 1), fires.surrogate_width(params))
         fixed = jax.lax.stop_gradient(spikes)
         if surrogate_gain != 1:
             spikes = fixed + surrogate_gain * (spikes - fixed)
         return u - theta * fixed, spikes
 
-    return Neuron(init, fires.start, step)
+    return two_phase(init, fires.initial, integrate, fire, macs=1, reads=fires.reads)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lnm_jax.data.corrupt import CorruptImageError
+from lnm_jax.errors import ConfigError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,6 +24,17 @@ AREA = (0.08, 1.0)  # of a training crop, as a share of the image
 ASPECT = (3 / 4, 4 / 3)  # of a training crop, width / height
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels
+
+
+class CorruptImageError(ConfigError):
+    """An image whose content can't be decoded; files that can't be read are another matter.
+
+    Its argument is the problem; the message also says what to do about it.
+    """
+
+    def __str__(self):
+        advice = "replace it, or set config.data.skip_corrupt to leave such images out"
+        return f"{self.args[0]}; {advice}"
 
 
 def decode(data: bytes, name: str) -> np.ndarray:
@@ -47,14 +58,26 @@ def read(
     rng: np.random.Generator | None,
     fraction: float = EVAL_FRACTION,
 ) -> np.ndarray:
-    """`train_crop` of an encoded image, or with rng None its `eval_crop`: (size, size, 3), uint8.
+    """A part of an encoded image, (size, size, 3), uint8: random, or with rng None the centre.
+
+    A random part has 8 to 100 % of the image's area and an aspect of 3/4 to 4/3; where ten tries
+    find no such place, it is the largest centre crop of such an aspect. Half of them are flipped.
+    For the centre, the short side is resized to round(size / fraction), and size x size pixels
+    are cut out; only those are computed. Both are bilinear and antialiased.
 
     A JPEG whose crop has more than twice the pixels a side that are asked for is decoded at 1/2,
     1/4 or 1/8 of its size, several times as fast. From a factor of two on, what is left to the
     antialiased resize makes the result hard to tell from a full decode's (Pillow's
     `reducing_gap`); smaller images give the very pixels of `decode` and a crop.
 
+    Args:
+      data, name: as `decode`.
+      size: pixels a side.
+      rng: advanced by the draws.
+      fraction: of the short side that the centre keeps, at most 1.
     Raises: as `decode`.
+    References: Szegedy et al. (2015), Going deeper with convolutions, section 6;
+      torchvision's RandomResizedCrop draws alike.
     """
     with _open(data, name) as image:
         width, height = image.size
@@ -69,43 +92,6 @@ def read(
                 scale = drafted[1][2] / width
                 box = tuple(edge * scale for edge in box)
         return _cut(_rgb(image), box, size, flip)
-
-
-def train_crop(image: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """A random part of the image, flipped at random, (size, size, 3), uint8.
-
-    Its area is 8 to 100 % of the image's and its aspect 3/4 to 4/3; where ten tries find no
-    such place, the largest centre crop of such an aspect. Bilinear, antialiased.
-
-    Args:
-      image: (H, W, 3), uint8.
-      size: pixels a side.
-      rng: advanced by the draws.
-    References: Szegedy et al. (2015), Going deeper with convolutions, section 6;
-      torchvision's RandomResizedCrop draws alike.
-    """
-    from PIL import Image
-
-    height, width = image.shape[:2]
-    box = _train_box(width, height, rng)
-    return _cut(Image.fromarray(image), box, size, rng.random() < 0.5)
-
-
-def eval_crop(image: np.ndarray, size: int, fraction: float = EVAL_FRACTION) -> np.ndarray:
-    """The centre of the image, (size, size, 3), uint8. Bilinear, antialiased.
-
-    The short side is resized to round(size / fraction), and size x size pixels are cut out;
-    only those are computed.
-
-    Args:
-      image: (H, W, 3), uint8.
-      size: pixels a side.
-      fraction: of the short side that is kept, at most 1.
-    """
-    from PIL import Image
-
-    height, width = image.shape[:2]
-    return _cut(Image.fromarray(image), _eval_box(width, height, size, fraction), size, False)
 
 
 @contextlib.contextmanager

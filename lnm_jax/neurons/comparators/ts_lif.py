@@ -5,9 +5,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lnm_jax.neurons import checks
+from lnm_jax import checks
 from lnm_jax.neurons.firing import firing
-from lnm_jax.neurons.neuron import Neuron
+from lnm_jax.neurons.neuron import Neuron, two_phase
 
 # p's and q's own share and that of the input, and what each takes from the other.
 START = {"pp": 0.8, "p_input": 0.2, "qq": 0.3, "q_input": 0.7, "qp": 0.8, "pq": 0.1}
@@ -55,12 +55,26 @@ def ts_lif(
     def reset(shape, dtype=jnp.float32):
         return jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)
 
-    def step(params, state, current):
+    def integrate(params, state, current):
         p, q = state
         p = params["pp"] * p + params["p_input"] * current - params["pq"] * q
         q = params["qq"] * q + params["q_input"] * current - params["qp"] * p
-        z_p, z_q = (fires.spike(x - threshold, fires.reach(params)) for x in (p, q))
+        return p, q
+
+    def fire(params, state, seen=None):
+        p, q = state
+        width = fires.surrogate_width(params)
+        z_p = fires.spike((p if seen is None else seen) - threshold, width)
+        z_q = fires.spike(q - threshold, width)
         out = params["long"] * z_p + params["short"] * z_q
         return (p - dendrite_reset * fires.gate(z_p), q - threshold * fires.gate(z_q)), out
 
-    return Neuron(init, reset, step)
+    return two_phase(
+        init,
+        reset,
+        integrate,
+        fire,
+        threshold=threshold,
+        macs=6,
+        reads=fires.reads,
+    )
