@@ -27,7 +27,7 @@ def drawn(target, seed=0):
         name = getattr(path[-1], "key", "")
         if name == "kernel":
             return noise * np.float32(2 / np.prod(leaf.shape[:-1])) ** 0.5
-        if name == "theta":
+        if name == "theta" and leaf.ndim:
             noise *= np.float32(0.3)
             noise[0] -= np.float32(0.6)
             return noise

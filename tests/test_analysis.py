@@ -11,6 +11,7 @@ from catalogue import after_each
 
 from lnm_jax import data, neurons
 from lnm_jax.analysis import curves, degrees, dynamics, firing, naming, recording
+from lnm_jax.errors import ConfigError
 
 U = jnp.linspace(-2, 2, 41)
 EXAMPLES = 100
@@ -61,6 +62,18 @@ def test_a_neuron_without_f_leaves_no_picture(kind, config):
         run = run._replace(experiment=run.experiment._replace(neuron=plain))
     assert dynamics.save_picture(run) is None
     assert not os.path.exists(os.path.join(run.directory, dynamics.PICTURE))
+    with pytest.raises(ConfigError, match=r"psn has no potential|lif has no integrate"):
+        recording.record(run)
+
+
+def test_neurons_with_membrane_norm_are_recorded_as_they_ran(config):
+    config.spiking.membrane_norm = True
+    run = exporting.run_of(config)
+    sample = recording.record(run, examples=20).layers["stem_spike"].sample
+    after = np.where(sample.spikes[0] > 0, 0, sample.v_in[0])  # the reset acts on v_in itself
+    np.testing.assert_allclose(sample.before[1], after, atol=1e-6)
+    assert ((sample.v_in >= 0.5) != (sample.spikes > 0)).any()
+    assert "With membrane_norm" in degrees.refusal(run)
 
 
 def test_the_recording_counts_what_a_plain_pass_counts(run, recorded):
@@ -89,7 +102,7 @@ def test_the_recording_counts_what_a_plain_pass_counts(run, recorded):
     received = recorded.inputs["stage_1_block_1/conv_1/conv"]
     assert received == pytest.approx(float(spikes.mean()), rel=1e-5)
     flat = np.unique(np.round(np.asarray(currents[0]).ravel(), 4))
-    assert np.isin(np.round(layer.currents[0, :50], 4), flat).mean() > 0.9
+    assert np.isin(np.round(layer.sample.currents[0, :50], 4), flat).mean() > 0.9
 
 
 def test_examples_are_spread_over_the_split(run):
@@ -159,7 +172,7 @@ def test_a_layer_that_visits_nothing_is_said_to_in_one_line(run, recorded):
 def test_traces_cross_the_threshold_where_they_spike(run, recorded):
     found, _ = firing.traces(run, recorded)
     for trace in found.values():
-        np.testing.assert_array_equal(trace.spikes > 0, trace.potentials >= 0.5)
+        np.testing.assert_array_equal(trace.spikes > 0, trace.v_in >= 0.5)
 
 
 def test_curves_are_those_of_the_records(run):

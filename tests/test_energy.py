@@ -30,7 +30,7 @@ def made(monkeypatch, **neuron):
     run = SimpleNamespace(experiment=experiment_of(**neuron))
     layer = Layer(
         "spike", {}, np.linspace(-4, 4, 5), np.array([0, 32, 32, 0]), 64, -1.0, 0.4,
-        np.ones((4, 4, 2)), 4, np.zeros((4, 1)), np.zeros(1),
+        np.ones((4, 4, 2)), 4, None,
     )  # fmt: skip
     inputs = {"stem/conv": 0.7, "classifier": 0.25}
     return run, Recording({"spike": layer}, inputs, 1, 4)

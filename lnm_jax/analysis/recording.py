@@ -25,8 +25,26 @@ if TYPE_CHECKING:
     from lnm_jax.training.loop import Run
 
 BINS = 1600
-SAMPLE = 4096  # neurons of a layer whose currents are kept, of all examples together
+SAMPLE = 4096  # neurons of a layer that are kept over time, of all examples together
 SAMPLE_PER_CHANNEL = 64  # at least so many, where channels have neurons of their own
+
+
+class Sample(NamedTuple):
+    """Some neurons of a layer over time, drawn at random from all examples.
+
+    Attributes:
+      currents: (T, S) that they received.
+      before: (T, S) potentials before each timestep, at which f was evaluated.
+      v_in: (T, S) integrated potentials, before the comparison with the threshold.
+      spikes: (T, S).
+      channels: (S,) of the neurons.
+    """
+
+    currents: np.ndarray
+    before: np.ndarray
+    v_in: np.ndarray
+    spikes: np.ndarray
+    channels: np.ndarray
 
 
 class Layer(NamedTuple):
@@ -42,8 +60,7 @@ class Layer(NamedTuple):
       low, high: the smallest and the largest potential, zeros included.
       spikes: spikes of each neuron over all examples and timesteps, shaped like the layer.
       updates: how often each neuron was updated: examples times timesteps.
-      currents: (T, S) of S neurons drawn at random from all examples.
-      channels: (S,) their channels.
+      sample: some of its neurons.
     """
 
     path: str
@@ -55,8 +72,7 @@ class Layer(NamedTuple):
     high: float
     spikes: np.ndarray
     updates: int
-    currents: np.ndarray
-    channels: np.ndarray
+    sample: Sample
 
     @property
     def centres(self) -> np.ndarray:
@@ -129,7 +145,7 @@ def sample_params(run: Run, layer: Layer, params: Any) -> Any:
     """A layer's neuron parameters as its sampled currents (T, S) take them: of their channels."""
     if run.experiment.config.spiking.sharing != "channel":
         return params
-    return jax.tree.map(lambda leaf: leaf[..., layer.channels], params)
+    return jax.tree.map(lambda leaf: leaf[..., layer.sample.channels], params)
 
 
 def record(run: Run, *, examples: int = 0) -> Recording:
@@ -138,13 +154,18 @@ def record(run: Run, *, examples: int = 0) -> Recording:
     Args:
       run: as `finished.load` or `training.loop.train` returns it.
       examples: how many, evenly spaced over the test set; 0 for all.
-    Raises: ConfigError for a network of parallel neurons.
+    Raises: ConfigError for a network of parallel neurons, or of neurons without `integrate`.
     """
     this = run.experiment
     if isinstance(this.neuron, neurons.Parallel):
         raise ConfigError(
             f"{run.directory}: {this.config.neuron.kind} has no potential from step to step, which "
             "this analysis looks at"
+        )
+    if this.neuron.integrate is None:
+        raise ConfigError(
+            f"{run.directory}: {this.config.neuron.kind} has no integrate, by which this analysis "
+            "sees its potential; see neurons.two_phase"
         )
     split = data.subset(this.dataset.test, examples)
     size = min(this.config.data.eval_batch_size, len(split.labels))
@@ -178,8 +199,9 @@ def record(run: Run, *, examples: int = 0) -> Recording:
             high=float(high),
             spikes=total["spikes"],
             updates=len(split.labels) * this.timesteps,
-            currents=np.concatenate([part[path][0] for part in drawn], 1),
-            channels=np.concatenate([part[path][1] for part in drawn]),
+            sample=jax.tree.map(
+                lambda *parts: np.concatenate(parts, -1), *(d[path] for d in drawn)
+            ),
         )
     inputs = {path: float(total / entries) for path, (total, entries) in sums["inputs"].items()}
     return Recording(layers, inputs, len(split.labels), this.timesteps)
@@ -200,7 +222,7 @@ def _measure(this: Experiment, edges: np.ndarray, sample: int, variables, batch,
     """What a batch adds to a recording, of fixed size.
 
     Returns: "sums" of its examples; "largest" of each layer, minus the lowest potential and the
-      highest; "drawn" of each layer, the currents (T, sample) and channels of random neurons.
+      highest; "drawn" of each layer, a `Sample`.
     """
     model = this.model
     if hasattr(model, "remat"):  # interception cannot look into its inner traces
@@ -221,7 +243,7 @@ def _measure(this: Experiment, edges: np.ndarray, sample: int, variables, batch,
     for number, path in enumerate(this.spiking_layers()):
         currents, trace = traces[f"{path}/over_time"]
         layers[path], largest[path] = _visited(trace, mask, edges)
-        drawn[path] = _draw(currents, mask, jax.random.fold_in(key, number), sample)
+        drawn[path] = _draw(currents, trace, mask, jax.random.fold_in(key, number), sample)
     return {"sums": {"layers": layers, "inputs": inputs}, "largest": largest, "drawn": drawn}
 
 
@@ -241,11 +263,13 @@ def _visited(trace, mask, edges):
     return sums, tuple(jnp.where(real, x, -jnp.inf).max() for x in (-u, u))
 
 
-def _draw(currents, mask, key, sample):
-    """(currents (T, sample), their channels) of neurons drawn from (T, B, ..., C)."""
+def _draw(currents, trace, mask, key, sample):
+    """A `Sample` of that many of a layer's neurons, drawn from (T, B, ..., C)."""
     valid = mask.sum().astype(jnp.int32) * currents[0, 0].size  # padding comes last
     chosen = jax.random.randint(key, (sample,), 0, valid)
-    return currents.reshape(len(currents), -1)[:, chosen], chosen % currents.shape[-1]
+    kept = (currents, neurons.potential(trace.before), trace.v_in, trace.spikes)
+    kept = (x.reshape(len(x), -1)[:, chosen].astype(jnp.float32) for x in kept)
+    return Sample(*kept, chosen % currents.shape[-1])
 
 
 def _received(x, mask):

@@ -258,6 +258,11 @@ def _firing(page, run, recorded):
         "Some neurons on currents that they received, chosen to spike at about a third of the "
         "timesteps. The potential is that compared with the threshold, before the reset.",
     )
+    if run.experiment.config.spiking.membrane_norm:
+        page.paragraph(
+            "With membrane_norm the normalised potential is compared with the threshold: the one "
+            "shown is that before it, and f-I curves are of neurons without it."
+        )
     page.csv(
         "traces",
         (
@@ -266,7 +271,7 @@ def _firing(page, run, recorded):
                 "neuron": n + 1,
                 "timestep": t + 1,
                 "current": float(trace.currents[t, n]),
-                "potential": float(trace.potentials[t, n]),
+                "potential": float(trace.v_in[t, n]),
                 "spike": int(trace.spikes[t, n]),
             }
             for path, trace in traces.items()
