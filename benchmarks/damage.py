@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from lnm_jax.training.checkpoint import Checkpoints
-from lnm_jax.training.state import TrainState
+from lnm_jax.training.steps import TrainState
 
 OLD, NEW = 1, 2
 

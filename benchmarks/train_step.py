@@ -16,7 +16,7 @@ import optax
 
 from benchmarks import timing
 from lnm_jax import export, models, neurons
-from lnm_jax.training import objectives
+from lnm_jax.training import losses
 
 KINDS = ("lif", "lnm")
 # Fields, input and batch of what is measured.
@@ -60,7 +60,7 @@ def lowered(model, variables, images, labels):
                 train=True,
                 mutable=["batch_stats"],
             )
-            return objectives.cross_entropy(logits, labels, 0.1).mean(), updates["batch_stats"]
+            return losses.cross_entropy(logits, labels, 0.1).mean(), updates["batch_stats"]
 
         grads, batch_stats = jax.grad(loss, has_aux=True)(params)
         updates, momentum = sgd.update(grads, momentum)

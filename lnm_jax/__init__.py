@@ -2,23 +2,16 @@
 
 import importlib
 
-from lnm_jax.version import __version__
-
-__all__ = [
-    "__version__",
-    "analysis",
-    "data",
-    "export",
-    "layers",
-    "models",
-    "neurons",
-    "paper",
-    "training",
-]
+__version__ = "0.1.0"
+PACKAGES = ("analysis", "configs", "data", "export", "layers", "models", "neurons", "training")
+FUNCTIONS = {"load": "training.run", "train": "training.loop"}  # by their modules
+__all__ = ["__version__", *PACKAGES, *FUNCTIONS]
 
 
 def __getattr__(name: str):
-    """Imports a room when it is first used: `import lnm_jax` itself loads nothing."""
-    if name in __all__:
+    """Imports a package when it is first used: `import lnm_jax` itself loads nothing."""
+    if name in PACKAGES:
         return importlib.import_module(f"lnm_jax.{name}")
+    if name in FUNCTIONS:
+        return getattr(importlib.import_module(f"lnm_jax.{FUNCTIONS[name]}"), name)
     raise AttributeError(f"module 'lnm_jax' has no attribute {name!r}")

@@ -71,7 +71,8 @@ def main(argv: list[str]) -> int:
     try:
         config, resume = parse(argv)
         from lnm_jax.analysis import dynamics
-        from lnm_jax.training import configuration, loop, parallel, summary
+        from lnm_jax.training import configuration, loop, parallel
+        from lnm_jax.training.run import as_text, write_summary
 
         if resume:
             config = configuration.read(resume)
@@ -81,8 +82,8 @@ def main(argv: list[str]) -> int:
         return error.status
     if parallel.is_first():
         pictures = {"dynamics": dynamics.PICTURE} if dynamics.save_picture(run) else {}
-        summary.write(run)
-        print(summary.as_text(run, pictures))
+        write_summary(run)
+        print(as_text(run, pictures))
     return 0
 
 

@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from lnm_jax.errors import ConfigError, Interrupted
-from lnm_jax.training import configuration, run_directory, summary
+from lnm_jax.training import configuration, run_directory
+from lnm_jax.training.run import SUMMARY
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -152,7 +153,7 @@ class Campaign:
         config = job.config(self.directory)
         directory = run_directory.path_of(config)
         try:
-            with open(os.path.join(directory, summary.FILE)) as file:
+            with open(os.path.join(directory, SUMMARY)) as file:
                 facts = json.load(file)
         except (OSError, ValueError):
             return None

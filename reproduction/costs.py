@@ -11,7 +11,8 @@ import jax
 from benchmarks import timing
 from lnm_jax import data, paper
 from lnm_jax.analysis import dynamics, energy, naming, recording
-from lnm_jax.training import configuration, experiment, finished, parallel
+from lnm_jax.training import configuration, experiment, parallel
+from lnm_jax.training.run import load
 from reproduction import statistics
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def energies(compared: Sequence[Sequence[Outcome]], scale: str) -> list[dict]:
         for outcome in outcomes:
             found = []
             for result in outcome.results.values():
-                run = finished.load(result.directory, dataset=dataset)
+                run = load(result.directory, dataset=dataset)
                 dataset = run.experiment.dataset
                 found.append(energy.compare(run, recording.record(run, examples=EXAMPLES)))
             if found:
@@ -81,7 +82,7 @@ def learned(outcomes: Sequence[Outcome], scale: str) -> tuple[list[dict], Figure
     outcome = outcomes[0]
     if not outcome.results:
         return [{"layer": "", "note": "; ".join(outcome.failed)}], None
-    run = finished.load(next(iter(outcome.results.values())).directory)
+    run = load(next(iter(outcome.results.values())).directory)
     seen = recording.record(run, examples=EXAMPLES)
     _, drawn = dynamics.picture(run, seen)
     found = naming.name_layers(run, seen)

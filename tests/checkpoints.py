@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lnm_jax.training.checkpoint import Checkpoints
-from lnm_jax.training.state import TrainState
+from lnm_jax.training.steps import TrainState
 
 
 def make_state(step, width=4):

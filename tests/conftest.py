@@ -58,12 +58,13 @@ def config(tmp_path):
 @pytest.fixture(scope="session")
 def trained_run(tmp_path_factory):
     """A tiny trained network, read back from its directory; what uses it leaves it as it is."""
-    from lnm_jax.training import finished, loop
+    from lnm_jax.training import loop
+    from lnm_jax.training.run import load
 
     config = digits.get_config()
     config.directory, config.name = str(tmp_path_factory.mktemp("runs")), "trained"
     config.update_from_flattened_dict(TINY | {"data.eval_batch_size": 60})
-    return finished.load(loop.train(config).directory)
+    return load(loop.train(config).directory)
 
 
 @pytest.fixture

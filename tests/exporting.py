@@ -5,7 +5,7 @@ import numpy as np
 
 from lnm_jax.data import Dataset, Split
 from lnm_jax.training import experiment, run_directory
-from lnm_jax.training.loop import Run
+from lnm_jax.training.run import Run
 
 EVENTS = {"model.name": "vggsnn", "model.stem": None, "model.blocks": None}
 

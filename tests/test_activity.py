@@ -11,7 +11,7 @@ import pytest
 from lnm_jax import data, layers, neurons
 from lnm_jax.analysis import activity, drawing, recording
 from lnm_jax.configs import digits
-from lnm_jax.training import experiment, losses, parallel, shares, steps
+from lnm_jax.training import experiment, losses, parallel, steps
 
 T = 4
 LOSS = losses.build(digits.get_config())
@@ -111,7 +111,10 @@ def layer(path, spikes):
 def test_the_report_and_evaluation_mean_the_same_by_saturated():
     one = layer("one", [0, 18, 19, 20])
     assert (one.dead, one.saturated) == (0.25, 0.5)
-    assert (shares.dead(one.spikes), shares.saturated(one.spikes, 20)) == (0.25, 0.5)
+    assert (
+        experiment.dead_fraction(one.spikes),
+        experiment.saturated_fraction(one.spikes, 20),
+    ) == (0.25, 0.5)
 
 
 def finished(*, shares_from):

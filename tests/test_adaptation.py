@@ -19,7 +19,7 @@ from lnm_jax.errors import ConfigError
 from lnm_jax.export import network
 from lnm_jax.layers import Spiking
 from lnm_jax.neurons import kernel, over_time, surrogate
-from lnm_jax.training import adaptation, configuration, experiment, loop
+from lnm_jax.training import configuration, experiment, loop, schedules
 
 DSPIKE = {"neuron.kind": "lif", "neuron.surrogate": "dspike"}
 SEARCH = DSPIKE | {"adaptation.temperature": True, "adaptation.weights": 8}
@@ -53,10 +53,10 @@ def test_masking_rises_as_in_the_authors_code(epochs):
     assert last == 3 * (epochs - 1)  # no step belongs to two epochs' ends
     for epoch in range(epochs):
         at = state.replace(step=jnp.int32(this.steps_until(epoch)))
-        found = adaptation.masking(0.125, last)(at, {})
+        found = schedules.masking(0.125, last)(at, {})
         wanted = min(8 * epoch / (epochs - 1), 1) if epochs > 1 else 1
-        assert adaptation.read(found) == {"masking": pytest.approx(wanted, abs=1e-7)}
-    assert adaptation.read(found) == {"masking": 1}
+        assert schedules.read(found) == {"masking": pytest.approx(wanted, abs=1e-7)}
+    assert schedules.read(found) == {"masking": 1}
     old, new = (set_to(x.batch_stats, "masking", 0) for x in (at, found))
     jax.tree.map(np.testing.assert_array_equal, old, new)  # nothing else changes
 
@@ -205,7 +205,7 @@ def test_the_search_keeps_the_temperature_of_the_largest_cosine(
     batch = next(data.train_batches(this.dataset.train, 0, 32, 0, 1))
     state = this.init()
     state = state.replace(batch_stats=set_to(state.batch_stats, "temperature", start))
-    found = adaptation.read(jax.device_get(this.adapt(state, batch)))["temperature"]
+    found = schedules.read(jax.device_get(this.adapt(state, batch)))["temperature"]
 
     fixed = this.init()
     tried = [start, start + change, start - change]
@@ -259,8 +259,8 @@ def test_the_search_keeps_a_temperature_that_nothing_finite_speaks_against(slope
         return (slope(b) * params["stem"]["conv"]["kernel"].sum(),)
 
     state = experiment.build(configured(**SEARCH)).init()
-    adapt = adaptation.temperature(loss, kernel, change=0.2, epsilon=0.1, weights=3, axis_name=None)
-    assert adaptation.read(adapt(state, {})) == {"temperature": 2.5}
+    adapt = schedules.temperature(loss, kernel, change=0.2, epsilon=0.1, weights=3, axis_name=None)
+    assert schedules.read(adapt(state, {})) == {"temperature": 2.5}
 
 
 @pytest.mark.parametrize("name", ["resnet_small", "vggsnn", "mlp"])
@@ -290,7 +290,7 @@ def test_a_search_is_recorded_once_an_epoch(run):
     for before, after in zip([2.5, *found], found, strict=False):
         assert min(abs(after - before - change) for change in (0, 0.2, -0.2)) < 1e-6
     assert len(set(found)) > 1
-    assert adaptation.read(run.state) == {"temperature": found[-1]}
+    assert schedules.read(run.state) == {"temperature": found[-1]}
 
 
 @pytest.mark.parametrize("step", [3, 4])  # before an epoch's first step, and within an epoch
@@ -365,4 +365,4 @@ def test_a_field_that_nothing_would_use_is_refused(fields, message):
 def test_other_runs_change_nothing_between_epochs():
     this = experiment.build(configured(**DSPIKE))
     assert this.adapt is None
-    assert adaptation.read(jax.eval_shape(this.init)) == {}
+    assert schedules.read(jax.eval_shape(this.init)) == {}

@@ -12,7 +12,7 @@ import pytest
 from catalogue import trained
 
 from lnm_jax import layers, neurons
-from lnm_jax.training import objectives
+from lnm_jax.training import losses
 
 torch = pytest.importorskip("torch")
 theirs = pytest.importorskip("spikingjelly.activation_based.neuron")
@@ -223,9 +223,7 @@ def test_tet_is_the_mean_cross_entropy_of_the_timesteps():
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(5, 4, 3)), np.array([0, 2, 1, 1])
     with jax.enable_x64(True):
-        own = objectives.tet(
-            jnp.asarray(logits), labels, smoothing=0.0, weight=0.0, mean=1.0
-        ).mean()
+        own = losses.tet(jnp.asarray(logits), labels, smoothing=0.0, weight=0.0, mean=1.0).mean()
     wanted = functional.temporal_efficient_training_cross_entropy(
         torch.tensor(logits), torch.tensor(labels)
     )

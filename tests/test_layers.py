@@ -9,7 +9,7 @@ import pytest
 from catalogue import PARALLEL, trained
 
 from lnm_jax import layers, neurons
-from lnm_jax.layers import convolution, winograd
+from lnm_jax.layers import cpu_conv
 
 
 def test_spiking_owns_theta_and_runs_the_neuron():
@@ -96,7 +96,7 @@ def test_convolutions_and_their_gradients_equal_the_native_ones(kernel, stride, 
     pad = (((kernel - 1) // 2,) * 2,) * 2
     x = jax.random.normal(jax.random.key(0), (2, size, 8, channels[0]))
     k = jax.random.normal(jax.random.key(1), (kernel, kernel, *channels))
-    ours = lambda x, k: convolution.convolve(x, k, (stride, stride), pad)
+    ours = lambda x, k: cpu_conv.convolve(x, k, (stride, stride), pad)
     native = lambda x, k: jax.lax.conv_general_dilated(
         x, k, (stride, stride), pad, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
@@ -120,14 +120,14 @@ def test_winograd_equals_the_convolution_and_its_gradient(m):
     )
     with jax.default_matmul_precision("highest"):
         result, pullback = jax.vjp(native, k)
-        ours = winograd.convolve(x, k, m), winograd.kernel_gradient(x, g, m)
+        ours = cpu_conv.winograd(x, k, m), cpu_conv.winograd_kernel_gradient(x, g, m)
     for got, expected in zip(ours, (result, *pullback(g)), strict=True):
         np.testing.assert_allclose(got, expected, atol=1e-5 * float(jnp.abs(expected).max()))
 
 
 @pytest.mark.parametrize("m", [2, 4])
 def test_winograds_matrices_solve_the_one_dimensional_problem_exactly(m):
-    data, kernel, result = winograd.transforms(m)
+    data, kernel, result = cpu_conv.transforms(m)
     rng = np.random.default_rng(0)
     tile, weights = rng.normal(size=m + 2), rng.normal(size=3)
     filtered = [tile[i : i + 3] @ weights for i in range(m)]
@@ -136,7 +136,7 @@ def test_winograds_matrices_solve_the_one_dimensional_problem_exactly(m):
 
 def test_wide_layers_use_winograd_on_a_cpu_and_nowhere_else():
     x, wide = jnp.zeros((1, 8, 8, 64)), jnp.zeros((3, 3, 64, 64))
-    convolve = jax.jit(lambda x, k: convolution.convolve(x, k, (1, 1), ((1, 1), (1, 1))))
+    convolve = jax.jit(lambda x, k: cpu_conv.convolve(x, k, (1, 1), ((1, 1), (1, 1))))
     for platform, products in (("cpu", 16), ("cuda", 0), ("tpu", 0)):
         program = convolve.trace(x, wide).lower(lowering_platforms=(platform,)).as_text()
         assert program.count("stablehlo.dot_general") in (products, products + 2), platform

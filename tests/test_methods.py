@@ -11,9 +11,9 @@ from lnm_jax import data, export, models, neurons
 from lnm_jax.configs import digits
 from lnm_jax.errors import ConfigError
 from lnm_jax.layers import ConvNorm, Spiking
-from lnm_jax.models.side_head import SideHead
-from lnm_jax.training import adaptation, configuration, experiment, loop, losses, objectives
-from lnm_jax.training.state import TrainState
+from lnm_jax.models.resnet import SideHead
+from lnm_jax.training import configuration, experiment, loop, losses, schedules
+from lnm_jax.training.steps import TrainState
 from reproduction import arms, methods, settings
 
 SETTING = settings.DIGITS
@@ -46,7 +46,7 @@ def build(**fields):
 
 
 def test_tet_is_the_mean_cross_entropy_of_timesteps_and_a_pull_to_a_mean(logits):
-    got = objectives.tet(jnp.asarray(logits), LABELS, smoothing=0.1, weight=0.05, mean=1.0)
+    got = losses.tet(jnp.asarray(logits), LABELS, smoothing=0.1, weight=0.05, mean=1.0)
     each = np.mean([hard(x, 0.1) for x in logits], 0)
     wanted = 0.95 * each + 0.05 * ((logits - 1) ** 2).mean((0, 2))
     np.testing.assert_allclose(got, wanted, rtol=1e-5)
@@ -57,22 +57,22 @@ def test_tet_is_the_mean_cross_entropy_of_timesteps_and_a_pull_to_a_mean(logits)
 
 def test_without_weight_and_with_one_timestep_tet_is_cross_entropy(logits):
     one = jnp.asarray(logits[:1])
-    got = objectives.tet(one, LABELS, smoothing=0.0, weight=0.0, mean=1.0)
+    got = losses.tet(one, LABELS, smoothing=0.0, weight=0.0, mean=1.0)
     np.testing.assert_allclose(got, hard(logits[0]), rtol=1e-5)
 
 
 def test_im_loss_pulls_the_inner_blocks_alone():
     values = jnp.array([1.0, 2.0])
     currents = [jnp.float32(x) for x in (9.0, 0.5, 0.1, 9.0)]
-    got = objectives.im_loss(values, currents, weight=0.5, target=0.25)
+    got = losses.im_loss(values, currents, weight=0.5, target=0.25)
     np.testing.assert_allclose(got, values + 0.5 * (0.25**2 + 0.15**2) / 2, rtol=1e-5)
     with pytest.raises(ValueError, match="at least 3 blocks, got 2"):
-        objectives.im_loss(values, currents[:2], weight=0.5, target=0.25)
+        losses.im_loss(values, currents[:2], weight=0.5, target=0.25)
 
 
 def test_surrogate_module_loss_is_its_definition(logits):
     main, *side = logits[:3]
-    got = objectives.surrogate_module(
+    got = losses.surrogate_module(
         jnp.asarray(main), LABELS, [jnp.asarray(x) for x in side],
         smoothing=0.0, weight=0.5, distillation=0.9, temperature=3.0,
     )  # fmt: skip
@@ -89,7 +89,7 @@ def test_surrogate_module_loss_is_its_definition(logits):
 def test_our_variant_of_shortcuts_fades_out(logits):
     main, *side = (jnp.asarray(x) for x in logits[:3])
     at = {
-        progress: objectives.shortcuts(main, LABELS, side, progress, smoothing=0.0, weight=0.6)
+        progress: losses.shortcuts(main, LABELS, side, progress, smoothing=0.0, weight=0.6)
         for progress in (0.0, 0.5, 1.0)
     }
     branches = (hard(logits[1]) + hard(logits[2])) / 2
@@ -99,7 +99,7 @@ def test_our_variant_of_shortcuts_fades_out(logits):
 
 
 def test_without_its_terms_surrogate_module_learning_is_cross_entropy(logits):
-    got = objectives.surrogate_module(
+    got = losses.surrogate_module(
         jnp.asarray(logits[0]), LABELS, [jnp.asarray(logits[1])],
         smoothing=0.0, weight=0.0, distillation=0.0, temperature=3.0,
     )  # fmt: skip
@@ -108,7 +108,7 @@ def test_without_its_terms_surrogate_module_learning_is_cross_entropy(logits):
 
 def test_no_gradient_reaches_what_a_divergence_is_measured_from(logits):
     def distilled(main, side):
-        return objectives.surrogate_module(
+        return losses.surrogate_module(
             main, LABELS, [side], smoothing=0.0, weight=0.0, distillation=1.0, temperature=1.0
         ).sum()
 
@@ -132,7 +132,7 @@ def test_surrogate_module_takes_its_numbers_from_the_configuration(logits):
     )
     main, *side = (jnp.asarray(x) for x in logits[:3])
     sown = {"side_logits": {"block_2": side[0], "block_5": side[1]}}
-    wanted = objectives.surrogate_module(
+    wanted = losses.surrogate_module(
         main, LABELS, side, smoothing=0.2, weight=0.3, distillation=0.6, temperature=2.0
     )
     np.testing.assert_allclose(loss.minimised(main, LABELS, sown, 0.5), wanted, rtol=1e-6)
@@ -382,7 +382,7 @@ def example(config, batch_size, **fields):
 
 
 def mean_cross_entropy(logits, batch, config):
-    return float(objectives.cross_entropy(logits, batch["label"], config.label_smoothing).mean())
+    return float(losses.cross_entropy(logits, batch["label"], config.label_smoothing).mean())
 
 
 def test_lts_learns_scores_and_predicts_by_the_last_timestep_alone(config):
@@ -492,10 +492,10 @@ def test_a_searched_temperature_falls_to_half_of_itself_at_most(start, chosen):
         params={"stem": {"kernel": jnp.array([0.5, 1.0])}},
         batch_stats={"spike": {"temperature": jnp.float32(start)}},
     )  # fmt: skip
-    adapt = adaptation.temperature(
+    adapt = schedules.temperature(
         loss, ("stem", "kernel"), change=0.4, epsilon=0.1, weights=0, axis_name=None
     )
-    assert adaptation.read(adapt(state, {})) == {"temperature": pytest.approx(chosen, rel=1e-6)}
+    assert schedules.read(adapt(state, {})) == {"temperature": pytest.approx(chosen, rel=1e-6)}
 
 
 def test_a_network_learns_by_one_of_them_and_is_read_as_it_predicts(config):

@@ -19,8 +19,8 @@ from conftest import PUBLISHED
 from lnm_jax.configs import digits
 from lnm_jax.errors import ConfigError, Interrupted, NonFiniteError
 from lnm_jax.training import (
-    diagnose,
     experiment,
+    health,
     loop,
     losses,
     metrics,
@@ -29,7 +29,7 @@ from lnm_jax.training import (
     run_directory,
     steps,
 )
-from lnm_jax.training.state import TrainState
+from lnm_jax.training.steps import TrainState
 
 # --- Signals --------------------------------------------------------------------------------
 
@@ -175,7 +175,7 @@ def test_the_diagnosis_follows_the_order_of_computation():
             change(model.apply({"params": params}, batch)).sum(),
             0,
         )
-        return diagnose.first_non_finite(loss, state.replace(params=params), x)
+        return health.first_non_finite(loss, state.replace(params=params), x)
 
     assert named() == "the optimizer's step"
     assert named(x=x * jnp.inf) == "layer one"

@@ -10,7 +10,8 @@ import pytest
 
 from lnm_jax.analysis import __main__ as command
 from lnm_jax.analysis import page, report
-from lnm_jax.training import experiment, finished
+from lnm_jax.training import experiment
+from lnm_jax.training.run import load
 
 EXAMPLES = 100
 pytestmark = pytest.mark.xdist_group("report")  # one process: they share a report
@@ -29,7 +30,7 @@ def run(trained_run):
 
 def test_loading_gives_the_finished_run_and_leaves_it_as_it_is(run):
     before = files(run.directory)
-    run = finished.load(run.directory)
+    run = load(run.directory)
     assert files(run.directory) == before
     assert int(run.state.step) == run.experiment.steps_until(2)
     found = experiment.evaluate(run.experiment, run.state.variables)

@@ -10,7 +10,6 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 BELOW = {
     "errors": set(),
     "checks": {"errors"},
-    "version": set(),
     "launch": set(),
     "recompute": set(),
     "paper": set(),

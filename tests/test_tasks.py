@@ -12,7 +12,7 @@ from lnm_jax import data, models, neurons
 from lnm_jax.data import tasks
 from lnm_jax.errors import ConfigError
 from lnm_jax.layers import Recorded
-from lnm_jax.training import objectives
+from lnm_jax.training import losses
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_given_spikes_reset_and_own_ones_do_not():
 def test_f1_and_cross_entropy_of_spikes_are_their_definitions():
     rng = np.random.default_rng(0)
     v_in, spikes = rng.normal(0.5, 0.2, (3, 5, 4)), rng.integers(0, 2, (3, 5, 4))
-    hits, possible = objectives.f1(jnp.asarray(v_in), jnp.asarray(spikes), threshold=0.5)
+    hits, possible = losses.f1(jnp.asarray(v_in), jnp.asarray(spikes), threshold=0.5)
     from sklearn.metrics import f1_score
 
     for example in range(3):
@@ -101,7 +101,7 @@ def test_f1_and_cross_entropy_of_spikes_are_their_definitions():
         assert float(hits[example] / possible[example]) == pytest.approx(wanted, rel=1e-5)
     p = 1 / (1 + np.exp(-(v_in - 0.5) / 0.05))
     wanted = -(spikes * np.log(p) + (1 - spikes) * np.log1p(-p)).mean((1, 2))
-    got = objectives.spike_cross_entropy(
+    got = losses.spike_cross_entropy(
         jnp.asarray(v_in), jnp.asarray(spikes), threshold=0.5, sharpness=0.05
     )
     np.testing.assert_allclose(got, wanted, rtol=1e-4)
@@ -109,7 +109,8 @@ def test_f1_and_cross_entropy_of_spikes_are_their_definitions():
 
 @pytest.mark.parametrize("name", ["interval", "identify"])
 def test_a_task_is_trained_and_read_back(name, tmp_path):
-    from lnm_jax.training import finished, loop, summary
+    from lnm_jax.training import loop
+    from lnm_jax.training.run import load, summarise
 
     config = importlib.import_module(f"configs.{name}").get_config()
     sizes = {"interval": 300, "identify": 100}
@@ -122,7 +123,7 @@ def test_a_task_is_trained_and_read_back(name, tmp_path):
     tests = [record for record in run.records if record["split"] == "test"]
     assert name == "interval" or tests[-1]["loss"] < tests[0]["loss"]
     assert 0 < tests[-1]["accuracy"] < 100
-    assert summary.summarise(finished.load(run.directory))["epochs"] == 2
+    assert summarise(load(run.directory))["epochs"] == 2
 
 
 def test_an_mlp_is_dense_layers_of_the_flat_example():

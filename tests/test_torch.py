@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lnm_jax import export, layers, models, neurons
-from lnm_jax.training import objectives
+from lnm_jax.training import losses
 
 torch = pytest.importorskip("torch")
 
@@ -109,7 +109,7 @@ def ours(p):
                 mutable=["batch_stats", "intermediates"],
                 capture_intermediates=is_spiking,
             )
-            loss = objectives.cross_entropy(logits, labels, 0.0).mean()
+            loss = losses.cross_entropy(logits, labels, 0.0).mean()
             return loss, (logits, updates)
 
         (loss, (logits, updates)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
@@ -276,7 +276,7 @@ def test_ties_fall_the_same_way():
 def test_cross_entropy_equals_pytorchs(smoothing):
     rng = np.random.default_rng(0)
     logits, labels = 3 * rng.normal(size=(6, CLASSES)).astype("float32"), rng.integers(0, 10, 6)
-    ours = lambda logits: objectives.cross_entropy(logits, labels, smoothing).mean()
+    ours = lambda logits: losses.cross_entropy(logits, labels, smoothing).mean()
     loss, gradient = jax.value_and_grad(ours)(logits)
     leaf = torch.tensor(logits, requires_grad=True)
     cross_entropy = torch.nn.functional.cross_entropy

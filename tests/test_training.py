@@ -18,14 +18,14 @@ from lnm_jax.training import (
     configuration,
     experiment,
     loop,
+    losses,
     metrics,
-    objectives,
     optimizer,
     parallel,
     run_directory,
-    summary,
 )
 from lnm_jax.training.checkpoint import Checkpoints
+from lnm_jax.training.run import SUMMARY, as_text, summarise, write_summary
 
 
 def flat(tree):
@@ -54,7 +54,7 @@ def first_update(params, **fields):
     """What one step from zero gradients and then from unit gradients adds to the parameters."""
     config = base.get_config().optimizer
     config.update(fields)
-    rates = optimizer.schedules(optimizer.learning_rates(config), steps=10, warmup_steps=0)
+    rates = optimizer.rate_schedules(optimizer.learning_rates(config), steps=10, warmup_steps=0)
     sgd = optimizer.make_optimizer(config, rates)
     zero, one = jax.tree.map(jnp.zeros_like, params), jax.tree.map(jnp.ones_like, params)
     start = sgd.init(params)
@@ -213,7 +213,7 @@ def test_cross_entropy_equals_its_definition():
     target = np.full((4, 5), 0.1 / 5)
     target[np.arange(4), labels] += 0.9
     np.testing.assert_allclose(
-        objectives.cross_entropy(jnp.asarray(logits), labels, 0.1),
+        losses.cross_entropy(jnp.asarray(logits), labels, 0.1),
         -(target * log_p).sum(-1),
         rtol=1e-5,
     )
@@ -240,7 +240,7 @@ def test_a_run_leaves_its_files_and_numbers(run):
     assert config["neuron"]["kind"] == "lnm"
     splits = [(record["step"], record["split"]) for record in run.records]
     assert splits == [(2, "train"), (3, "test"), (4, "train"), (6, "train"), (6, "test")]
-    facts = summary.summarise(run)
+    facts = summarise(run)
     assert list(facts["rates"]) == run.experiment.spiking_layers()
     assert all(0 < rate < 1 for rate in facts["rates"].values())
     assert facts["accuracy_best"] >= facts["accuracy_last"] > 0
@@ -289,7 +289,7 @@ def test_mirrored_test_images_are_reported_apart(run):
     assert (found["accuracy"], found["accuracy_flip"]) == (0, 100)
     wanted = found["accuracy_flip"]
     record = run.records[-1] | {"accuracy_flip": found["accuracy_flip"]}
-    text = summary.as_text(run._replace(records=[record]), {})
+    text = as_text(run._replace(records=[record]), {})
     assert f"last {wanted:.2f} % with mirrored images as well" in text
 
 
@@ -350,19 +350,19 @@ def test_checkpoints_restore_the_last_state_exactly(run):
 
 
 def test_a_finished_run_is_read_and_not_trained_again(run):
-    summary.write(run)
-    written = pathlib.Path(run.directory, summary.FILE).read_text()
+    write_summary(run)
+    written = pathlib.Path(run.directory, SUMMARY).read_text()
     again = loop.train(run.experiment.config)
-    summary.write(again)  # seconds of reading are not the run's
-    assert pathlib.Path(run.directory, summary.FILE).read_text() == written
+    write_summary(again)  # seconds of reading are not the run's
+    assert pathlib.Path(run.directory, SUMMARY).read_text() == written
     assert again.images_per_second is None
     assert again.records == run.records
     jax.tree.map(np.testing.assert_array_equal, again.state, run.state)
 
 
 def test_the_summary_on_the_screen_has_what_was_measured(run):
-    text = summary.as_text(run, {"dynamics": "dynamics.png"})
-    facts = summary.summarise(run)
+    text = as_text(run, {"dynamics": "dynamics.png"})
+    facts = summarise(run)
     for piece in (
         f"last {facts['accuracy_last']:.2f} %",
         f"best {facts['accuracy_best']:.2f} %",

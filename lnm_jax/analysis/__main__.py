@@ -66,9 +66,10 @@ def main(arguments: list[str]) -> int:
                 )
             )
             return 0
-        from lnm_jax.training import finished, health
+        from lnm_jax.training import health
+        from lnm_jax.training.run import load
 
-        run = finished.load(directory)
+        run = load(directory)
         found = health.measure(run.experiment, run.state, examples=given.examples)
         print(health.summary(found, health.illnesses(run.experiment.config, found)))
         return 0

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from lnm_jax.analysis import drawing
-from lnm_jax.training.shares import SATURATED
+from lnm_jax.training.experiment import SATURATED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lnm_jax.analysis.recording import Recording
-    from lnm_jax.training.loop import Run
+    from lnm_jax.training.run import Run
 
 
 class History(NamedTuple):

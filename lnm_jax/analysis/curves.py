@@ -11,7 +11,7 @@ from lnm_jax.analysis import drawing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lnm_jax.training.loop import Run
+    from lnm_jax.training.run import Run
 
 
 class Curves(NamedTuple):

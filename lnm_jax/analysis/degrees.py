@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lnm_jax.analysis.recording import Layer, Recording
-    from lnm_jax.training.loop import Run
+    from lnm_jax.training.run import Run
 
 LOSS = 0.5  # percentage points of accuracy that a lower degree may cost
 
@@ -77,7 +77,7 @@ def reduce(
     """Fits every layer to degrees N - 1 .. 1 by `neurons.fit_degree` and measures each network.
 
     Args:
-      run: as `finished.load` returns it.
+      run: as `training.run.load` returns it.
       recorded: of the same run; the fits are over a sample of the potentials that it visited.
       examples: that the recording took.
       loss: percentage points of accuracy that a lower degree may cost.

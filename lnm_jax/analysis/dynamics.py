@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lnm_jax.analysis.recording import Recording
-    from lnm_jax.training.loop import Run
+    from lnm_jax.training.run import Run
 
 PICTURE = "dynamics.png"
 INNER = (0.0005, 0.9995)  # shares of visits between which f counts as seen
@@ -103,7 +103,7 @@ def measure(run: Run, recording: Recording | None = None) -> Dynamics:
     """The learned curves, their fixed points, and how much is visited beyond the bound.
 
     Args:
-      run: as `finished.load` or `training.loop.train` returns it.
+      run: as `training.run.load` or `training.loop.train` returns it.
       recording: of the same run, for the visits.
     """
     fields = run.experiment.config.neuron

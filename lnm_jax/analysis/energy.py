@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from lnm_jax.analysis.recording import Recording
     from lnm_jax.training.experiment import Experiment
-    from lnm_jax.training.loop import Run
+    from lnm_jax.training.run import Run
 
 
 class Costs(NamedTuple):
@@ -107,7 +107,7 @@ def rows(run: Run, recording: Recording, *, macs: int | None = None) -> list[Row
     """Operations of every layer at the rates of the recording (Eq. 17).
 
     Args:
-      run: as `finished.load` returns it.
+      run: as `training.run.load` returns it.
       recording: of the same run.
       macs: of a neuron's update; None for this run's own.
     """

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lnm_jax.analysis.recording import Recording
-    from lnm_jax.training.loop import Run
+    from lnm_jax.training.run import Run
 
 CURRENTS = 161
 TIMESTEPS = 400  # of constant current: the rate is known to 1/400
@@ -41,7 +41,7 @@ def f_i_curves(run: Run, recorded: Recording) -> tuple[Curves, Figure]:
     """Spike rate of every layer's neuron under constant current, over the currents it received.
 
     Args:
-      run: as `finished.load` returns it.
+      run: as `training.run.load` returns it.
       recorded: of the same run.
     """
     fields = run.experiment.config.neuron

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lnm_jax.analysis.recording import Layer, Recording
-    from lnm_jax.training.loop import Run
+    from lnm_jax.training.run import Run
 
 TOLERANCE = 0.01
 LEAST = 0.98
@@ -214,7 +214,7 @@ def name_layers(run: Run, recording: Recording) -> dict[str, list[Name]]:
     """The name of every layer's f: one, or one of each of at most `MOST_CHANNELS` channels.
 
     Args:
-      run: as `finished.load` returns it.
+      run: as `training.run.load` returns it.
       recording: of the same run; channels of a layer share its histogram.
     """
     return {path: _of_layer(run, layer) for path, layer in recording.layers.items()}

@@ -18,11 +18,11 @@ from flax.traverse_util import flatten_dict
 from lnm_jax import data, models, neurons
 from lnm_jax.data import augment
 from lnm_jax.errors import ConfigError
-from lnm_jax.training import experiment, shares, steps
+from lnm_jax.training import experiment, steps
 
 if TYPE_CHECKING:
     from lnm_jax.training.experiment import Experiment
-    from lnm_jax.training.loop import Run
+    from lnm_jax.training.run import Run
 
 BINS = 1600
 SAMPLE = 4096  # neurons of a layer that are kept over time, of all examples together
@@ -87,12 +87,12 @@ class Layer(NamedTuple):
     @property
     def dead(self) -> float:
         """Share of neurons that never spiked."""
-        return shares.dead(self.spikes)
+        return experiment.dead_fraction(self.spikes)
 
     @property
     def saturated(self) -> float:
-        """Share of neurons that spiked in `shares.SATURATED` of the timesteps or more."""
-        return shares.saturated(self.spikes, self.updates)
+        """Share of neurons that spiked in `experiment.SATURATED` of the timesteps or more."""
+        return experiment.saturated_fraction(self.spikes, self.updates)
 
     @property
     def at_zero(self) -> float:
@@ -152,7 +152,7 @@ def record(run: Run, *, examples: int = 0) -> Recording:
     """Runs the network once over test examples.
 
     Args:
-      run: as `finished.load` or `training.loop.train` returns it.
+      run: as `training.run.load` or `training.loop.train` returns it.
       examples: how many, evenly spaced over the test set; 0 for all.
     Raises: ConfigError for a network of parallel neurons, or of neurons without `integrate`.
     """

@@ -21,11 +21,12 @@ from lnm_jax.analysis import (
 )
 from lnm_jax.analysis.page import Page
 from lnm_jax.errors import ConfigError
-from lnm_jax.training import finished, health, run_directory
-from lnm_jax.training.shares import SATURATED
+from lnm_jax.training import health, run_directory
+from lnm_jax.training.experiment import SATURATED
+from lnm_jax.training.run import load
 
 if TYPE_CHECKING:
-    from lnm_jax.training.loop import Run
+    from lnm_jax.training.run import Run
 
 FILE = "report.html"
 FOLDER = "report"  # in the run's directory, unless another is asked for
@@ -58,7 +59,7 @@ def write(
     output = output or os.path.join(directory, FOLDER)
     if os.path.exists(output) and not os.path.isdir(output):
         raise ConfigError(f"{output}: exists and is not a directory; choose another --output")
-    page = make(finished.load(directory), examples=examples, loss=loss)
+    page = make(load(directory), examples=examples, loss=loss)
     path = os.path.join(output, FILE)
     with run_directory.writing(output):
         os.makedirs(output, exist_ok=True)

@@ -45,9 +45,9 @@ def export(given: argparse.Namespace) -> list[str]:
     if given.int8 and given.format != "bundle":
         raise ConfigError("--int8 is for --format bundle")
     from lnm_jax.export import bundle, network, nir_graph, stablehlo
-    from lnm_jax.training import finished
+    from lnm_jax.training.run import load
 
-    run = finished.load(given.run, best=given.best)
+    run = load(given.run, best=given.best)
     exported = network.prepare(run)
     output = given.output or os.path.join(given.run, OUTPUTS[given.format])
     facts = {"step": int(run.state.step), "accuracy_float32": network.accuracy(exported)}

@@ -15,7 +15,7 @@ from lnm_jax.export import graph
 from lnm_jax.layers import NORMS
 from lnm_jax.layers.spiking import fold_membrane_norm
 from lnm_jax.training import configuration, experiment, losses, parallel, steps
-from lnm_jax.training.loop import Run
+from lnm_jax.training.run import Run
 
 
 class Network(NamedTuple):

@@ -18,7 +18,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from lnm_jax.errors import ConfigError
 from lnm_jax.training import checkpoint_format
 from lnm_jax.training.checkpoint_format import Damage
-from lnm_jax.training.state import TrainState
+from lnm_jax.training.steps import TrainState
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ import orbax.checkpoint as ocp
 
 from lnm_jax.errors import ConfigError
 from lnm_jax.training import run_directory
-from lnm_jax.training.state import TrainState
+from lnm_jax.training.steps import TrainState
 
 ITEM = "state"  # what orbax calls the one thing in a checkpoint, and its directory
 ARRAYS = os.path.join(ITEM, "arrays.npz")

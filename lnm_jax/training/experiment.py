@@ -15,8 +15,8 @@ from flax.traverse_util import flatten_dict
 
 from lnm_jax import data, models, neurons
 from lnm_jax.data import augment
-from lnm_jax.training import adaptation, losses, parallel, shares, state, steps
-from lnm_jax.training.optimizer import learning_rates, make_optimizer, schedules
+from lnm_jax.training import losses, parallel, schedules, steps
+from lnm_jax.training.optimizer import learning_rates, make_optimizer, rate_schedules
 
 
 class Experiment(NamedTuple):
@@ -31,7 +31,7 @@ class Experiment(NamedTuple):
       loss: (params, state, batch) -> loss of a whole batch on one device, as `steps.make_loss`.
       init: () -> the state before the first step.
       train_step, eval_step: over whole batches and all devices; see `steps`.
-      adapt: likewise, before the first step of an epoch; see `adaptation`. None for most runs.
+      adapt: likewise, before the first step of an epoch; see `schedules`. None for most runs.
     """
 
     config: Any
@@ -40,7 +40,7 @@ class Experiment(NamedTuple):
     model: nn.Module
     learning_rate: optax.Schedule
     loss: Callable
-    init: Callable[[], state.TrainState]
+    init: Callable[[], steps.TrainState]
     train_step: Callable
     eval_step: Callable
     adapt: Callable | None
@@ -79,7 +79,7 @@ def build(
         fields = config.data.to_dict()
         dataset = data.load(timesteps=config.timesteps, progress=config.progress, **fields)
     neuron = neuron or neurons.build(**config.neuron, timesteps=config.timesteps)
-    scheduled = adaptation.scheduled(config.adaptation)
+    scheduled = schedules.scheduled(config.adaptation)
     loss = losses.build(config)
     model = models.build(
         neuron=neuron,
@@ -95,7 +95,7 @@ def build(
     images = len(dataset.train.labels)
     last = data.steps_until(config.epochs, images, config.data.batch_size)
     make_schedules = functools.partial(
-        schedules,
+        rate_schedules,
         steps=last,
         warmup_steps=round(config.optimizer.warmup_epochs * images / config.data.batch_size),
         decay=config.optimizer.decay,
@@ -122,7 +122,7 @@ def build(
         return step(state, batch)
 
     def adapt(state, batch, given):
-        change = adaptation.build(
+        change = schedules.build(
             config.adaptation,
             make_loss(trained, key=given["key"]),
             model,
@@ -146,13 +146,35 @@ def build(
         model=model,
         learning_rate=make_schedules(rates)["kernels" if "kernels" in rates else "weights"],
         loss=make_loss(models.adjusted(trained, axis_name=None), key=step_key),
-        init=lambda: state.create(
+        init=lambda: steps.create_state(
             model, make_optimizer(config.optimizer, make_schedules(rates)), init_key, input_shape
         ),
         train_step=parallel.parallel(train_step, given, donate=True),
         eval_step=parallel.parallel(eval_step, donate=False),
         adapt=parallel.parallel(adapt, given, donate=True) if scheduled else None,
     )
+
+
+SATURATED = 0.95  # a neuron is saturated if it spikes in this share of its updates or more
+
+
+def dead_fraction(spikes: np.ndarray) -> float:
+    """Share of neurons that never spiked.
+
+    Args:
+      spikes: of each neuron, over all examples and timesteps.
+    """
+    return float((spikes == 0).mean())
+
+
+def saturated_fraction(spikes: np.ndarray, updates: int) -> float:
+    """Share of neurons that spiked in `SATURATED` of their updates or more.
+
+    Args:
+      spikes: as for `dead_fraction`.
+      updates: of each neuron: examples times timesteps.
+    """
+    return float((spikes >= SATURATED * updates).mean())
 
 
 def evaluate(experiment: Experiment, variables: dict) -> dict:
@@ -162,7 +184,7 @@ def evaluate(experiment: Experiment, variables: dict) -> dict:
     mirror image.
 
     Returns: {"accuracy", "loss", "rates": {path: spikes per neuron and timestep}, "dead":
-      {path: share of neurons that never spiked}, "saturated": {path: see `shares.saturated`}}.
+      {path: share of neurons that never spiked}, "saturated": {path: see `saturated_fraction`}}.
     """
     size = experiment.config.data.eval_batch_size
     batches = data.eval_batches(experiment.dataset.test, size, shard=parallel.process())
@@ -182,8 +204,8 @@ def evaluate(experiment: Experiment, variables: dict) -> dict:
         **apart,
         "loss": float(total["loss"]) / images,
         "rates": {path: float(rate) / images for path, rate in rates.items()},
-        "dead": {path: shares.dead(counts) for path, counts in spikes.items()},
-        "saturated": {path: shares.saturated(counts, updates) for path, counts in spikes.items()},
+        "dead": {path: dead_fraction(counts) for path, counts in spikes.items()},
+        "saturated": {path: saturated_fraction(counts, updates) for path, counts in spikes.items()},
     }
 
 

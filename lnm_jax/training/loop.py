@@ -7,46 +7,24 @@ import logging
 import os
 import time
 from contextlib import closing, nullcontext
-from typing import NamedTuple
 
 import jax
 
 from lnm_jax import data
 from lnm_jax.errors import ConfigError, Interrupted, LostProcessError, NonFiniteError
 from lnm_jax.training import (
-    adaptation,
     configuration,
-    diagnose,
     experiment,
     health,
     interrupt,
     metrics,
     parallel,
     run_directory,
+    schedules,
 )
 from lnm_jax.training.checkpoint import Checkpoints
-from lnm_jax.training.state import TrainState
-
-
-class Run(NamedTuple):
-    """A finished run.
-
-    Attributes:
-      experiment: what was trained.
-      directory: where everything is.
-      state: after the last step.
-      records: of metrics.jsonl.
-      seconds: this session took, compilation included.
-      images_per_second: training images, compilation and evaluation left out; None if this
-        session had no step left to do.
-    """
-
-    experiment: experiment.Experiment
-    directory: str
-    state: TrainState
-    records: list[dict]
-    seconds: float
-    images_per_second: float | None
+from lnm_jax.training.run import Run
+from lnm_jax.training.steps import TrainState
 
 
 class Stopwatch:
@@ -226,7 +204,7 @@ class Trainer:
         row = int(state.skipped_in_row)
         if row >= self.config.stop_after_non_finite:
             before = jax.device_get(state).replace(step=step - 1)  # nothing else was changed
-            where = diagnose.first_non_finite(self.experiment.loss, before, batch)
+            where = health.first_non_finite(self.experiment.loss, before, batch)
             saved = self._checkpoints and self._checkpoints.latest
             raise NonFiniteError(
                 f"{self._directory}: {row} training steps in a row, until step {step}, were left "
@@ -244,7 +222,7 @@ class Trainer:
         if writer:
             self._warn(state, result, step)
             record = {"step": step, "split": "test", "epoch": epoch} | result
-            writer.write(record | adaptation.read(state))
+            writer.write(record | schedules.read(state))
             if epoch % self.config.checkpoint.every_epochs == 0 or step == last:
                 self._save(writer, state, step, accuracy=result["accuracy"])
         self.watch.start(step)

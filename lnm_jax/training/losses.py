@@ -1,4 +1,4 @@
-"""Losses by name, in `LOSSES`: an objective with its score and what it asks of the model."""
+"""Losses: plain functions of logits or potentials and labels, and by name in `LOSSES`."""
 
 from __future__ import annotations
 
@@ -7,15 +7,161 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+import jax
 import jax.numpy as jnp
+import optax
 from flax.traverse_util import flatten_dict
 
 from lnm_jax import checks
 from lnm_jax.errors import ConfigError
-from lnm_jax.training import objectives
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float
+    from jaxtyping import Array, Float, Int
+
+
+def cross_entropy(
+    logits: Float[Array, "B K"], labels: Int[Array, "B"], smoothing: float
+) -> Float[Array, "B"]:
+    """Cross-entropy in nats with label smoothing (Szegedy et al. 2016).
+
+    Args:
+      smoothing: share of the target's weight that is spread evenly over all K classes.
+    """
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
+    wide = jnp.promote_types(logits.dtype, jnp.float32)
+    return optax.softmax_cross_entropy(logits.astype(wide), targets)
+
+
+def correct(logits: Float[Array, "B K"], labels: Int[Array, "B"]) -> Float[Array, "B"]:
+    """1 where the largest logit is the label's, else 0."""
+    return (logits.argmax(-1) == labels).astype(jnp.float32)
+
+
+def spike_cross_entropy(
+    v_in: Float[Array, "B T N"],
+    spikes: Int[Array, "B T N"],
+    *,
+    threshold: float,
+    sharpness: float,
+) -> Float[Array, "B"]:
+    """Binary cross-entropy of recorded spikes, the mean over neurons and timesteps, in nats.
+
+    Args:
+      v_in: integrated potentials.
+      spikes: 0 or 1.
+      threshold: where a spike is as likely as none.
+      sharpness: distance to the threshold, in units of the potential, of one logit.
+    """
+    logits = (v_in - threshold) / sharpness
+    return optax.sigmoid_binary_cross_entropy(logits, spikes).mean((1, 2))
+
+
+def f1(
+    v_in: Float[Array, "B T N"], spikes: Int[Array, "B T N"], *, threshold: float
+) -> tuple[Float[Array, "B"], Float[Array, "B"]]:
+    """Numerator and denominator of the F1 score of predicted spikes: 2 TP, 2 TP + FP + FN."""
+    predicted = (v_in >= threshold).astype(jnp.float32)
+    hits = 2 * (predicted * spikes).sum((1, 2))
+    return hits, (predicted + spikes).sum((1, 2))
+
+
+def tet(
+    logits: Float[Array, "T B K"],
+    labels: Int[Array, "B"],
+    *,
+    smoothing: float,
+    weight: float,
+    mean: float,
+) -> Float[Array, "B"]:
+    """Temporal efficient training (Deng et al. 2022): cross-entropy of every timestep's logits.
+
+    (1 - weight) mean_t CE(logits[t]) + weight mean_tk (logits - mean)**2, as in the authors' code.
+
+    Args:
+      smoothing: of the labels; the authors use none beside the second term.
+      weight: lambda of the paper, of the second term.
+      mean: that all logits are drawn to; the authors' is 1.
+    """
+    each = jax.vmap(lambda x: cross_entropy(x, labels, smoothing))(logits).mean(0)
+    return (1 - weight) * each + weight * ((logits - mean) ** 2).mean((0, 2))
+
+
+def im_loss(
+    values: Float[Array, "B"], currents: list, *, weight: float, target: float
+) -> Float[Array, "B"]:
+    """Adds IM-Loss as released (Guo et al. 2022): currents of the blocks are drawn to a target.
+
+    values + weight mean_blocks (mean current - target)**2, without the first and last block.
+
+    Args:
+      currents: mean current that each block's last neurons receive, in the order they run.
+      weight: 0.005 in the authors' code; 2 in a note on the paper.
+      target: 0.5 / T in the authors' code, the threshold in the paper.
+    Raises: ConfigError for fewer than three blocks.
+    """
+    if len(currents) < 3:
+        raise ConfigError(
+            f"config.loss.name im_loss needs a ResNet of at least 3 blocks, got {len(currents)}"
+        )
+    inner = jnp.stack(currents[1:-1])
+    return values + weight * ((inner - target) ** 2).mean()
+
+
+def surrogate_module(
+    logits: Float[Array, "B K"],
+    labels: Int[Array, "B"],
+    side: list,
+    *,
+    smoothing: float,
+    weight: float,
+    distillation: float,
+    temperature: float,
+) -> Float[Array, "B"]:
+    """Surrogate module learning (Deng et al. 2023): side heads learn with and from the network.
+
+    With N side heads, a = weight and l = distillation, per example
+    (1 - l) (CE_0 + a sum_i CE_i) / (1 + N a)
+    + l / (2 N) sum_i [KL(sg(p_0) || p_i) + KL(sg(p_i) || p_0)], p = softmax(logits / temperature).
+
+    Args:
+      side: logits (B, K) of each side head.
+    """
+    count = len(side)
+    hard = functools.partial(cross_entropy, labels=labels, smoothing=smoothing)
+    values = hard(logits) + weight * sum(hard(x) for x in side)
+    log_p = [jax.nn.log_softmax(x / temperature) for x in (logits, *side)]
+
+    def divergence(log_target, log_q):
+        log_target = jax.lax.stop_gradient(log_target)
+        return (jnp.exp(log_target) * (log_target - log_q)).sum(-1)
+
+    both = sum(divergence(log_p[0], other) + divergence(other, log_p[0]) for other in log_p[1:])
+    soft = distillation / (2 * count) * both
+    return (1 - distillation) * values / (1 + count * weight) + soft
+
+
+def shortcuts(
+    logits: Float[Array, "B K"],
+    labels: Int[Array, "B"],
+    side: list,
+    progress: Float[Array, ""],
+    *,
+    smoothing: float,
+    weight: float,
+) -> Float[Array, "B"]:
+    """OUR VARIANT of backpropagation shortcuts (Guo et al. 2024a), whose details are not public.
+
+    (1 - w) CE_0 + w mean_i CE_i with w = weight (1 - progress): side heads reach the first layers
+    by a short path, and fade out. Theirs has such branches and such a schedule; where they attach,
+    their layers and the schedule itself were not found, and are ours.
+
+    Args:
+      side: logits (B, K) of each side head.
+      progress: share of the training that is done.
+    """
+    hard = functools.partial(cross_entropy, labels=labels, smoothing=smoothing)
+    share = weight * (1 - progress)
+    return (1 - share) * hard(logits) + share * sum(hard(x) for x in side) / len(side)
 
 
 class Loss(NamedTuple):
@@ -50,13 +196,11 @@ class Loss(NamedTuple):
 
 
 def _score(logits, labels):
-    return objectives.correct(logits, labels), jnp.ones(labels.shape, jnp.float32)
+    return correct(logits, labels), jnp.ones(labels.shape, jnp.float32)
 
 
 def _cross_entropy(config) -> Loss:
-    return Loss(
-        functools.partial(objectives.cross_entropy, smoothing=config.label_smoothing), _score
-    )
+    return Loss(functools.partial(cross_entropy, smoothing=config.label_smoothing), _score)
 
 
 def _last_step(config) -> Loss:
@@ -65,7 +209,7 @@ def _last_step(config) -> Loss:
 
 def _tet(config) -> Loss:
     value = functools.partial(
-        objectives.tet,
+        tet,
         smoothing=config.label_smoothing,
         weight=config.loss.tet_weight,
         mean=config.loss.tet_mean,
@@ -76,9 +220,9 @@ def _tet(config) -> Loss:
 def _spike_trains(config) -> Loss:
     threshold = config.neuron.threshold
     value = functools.partial(
-        objectives.spike_cross_entropy, threshold=threshold, sharpness=config.loss.sharpness
+        spike_cross_entropy, threshold=threshold, sharpness=config.loss.sharpness
     )
-    return Loss(value, functools.partial(objectives.f1, threshold=threshold))
+    return Loss(value, functools.partial(f1, threshold=threshold))
 
 
 def _in_order(sown):
@@ -103,9 +247,7 @@ def _shortcuts(config) -> Loss:
 
     def training(logits, labels, sown, progress):
         side, smoothing = _side_logits(config, sown), config.label_smoothing
-        return objectives.shortcuts(
-            logits, labels, side, progress, smoothing=smoothing, weight=weight
-        )
+        return shortcuts(logits, labels, side, progress, smoothing=smoothing, weight=weight)
 
     return plain._replace(collections=("side_logits",), training=training)
 
@@ -115,7 +257,7 @@ def _im_loss(config) -> Loss:
 
     def training(logits, labels, sown, progress):
         blocks = _in_order(sown.get("currents", {}))
-        return objectives.im_loss(
+        return im_loss(
             plain.value(logits, labels),
             blocks,
             weight=fields.im_weight,
@@ -129,7 +271,7 @@ def _surrogate_module(config) -> Loss:
     plain, fields = _cross_entropy(config), config.loss
 
     def training(logits, labels, sown, progress):
-        return objectives.surrogate_module(
+        return surrogate_module(
             logits,
             labels,
             _side_logits(config, sown),

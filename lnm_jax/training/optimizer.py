@@ -76,7 +76,7 @@ def schedule(
     return optax.join_schedules([warmup, falling], [warmup_steps])
 
 
-def schedules(
+def rate_schedules(
     rates: dict[str, float | jax.Array], *, steps: int, warmup_steps: int, decay: str = "cosine"
 ) -> dict[str, optax.Schedule]:
     """The learning rate of each group as a function of the step.
@@ -203,7 +203,7 @@ def make_optimizer(fields, rates: dict[str, optax.Schedule]) -> optax.GradientTr
 
     Args:
       fields: `config.optimizer`.
-      rates: as made by `schedules`.
+      rates: as made by `rate_schedules`.
     """
 
     def rule(name, weight_decay, mask):

@@ -1,19 +1,68 @@
-"""The pure training and evaluation step. `axis_name` is the device axis, or None for one device.
+"""The training state, and the pure training and evaluation step.
 
-Both take a batch that is this device's share; sums and means are over all devices.
+`axis_name` is the device axis, or None for one device. The steps take a batch that is this device's
+share; sums and means are over all devices.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
 from lnm_jax.training import losses
-from lnm_jax.training.state import TrainState
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """Arrays only: replicated over devices, donated to each step.
+
+    Attributes:
+      step: training steps done, an int32 scalar.
+      params: the model's parameters, neurons' included.
+      batch_stats: BatchNorm's running statistics, and what `schedules` changes.
+      opt_state: optax's.
+      window: sums of loss and accuracy since the last line of metrics, so that a resumed run
+        writes the line that an undisturbed one writes. "steps" counts those that were applied.
+      skipped: training steps left out because a number was not finite, an int32 scalar.
+      skipped_in_row: of them the last ones without an applied step in between.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    window: dict[str, jax.Array]
+    skipped: jax.Array
+    skipped_in_row: jax.Array
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What `model.apply` takes."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+def create_state(model, optimizer, key: jax.Array, input_shape: tuple[int, ...]) -> TrainState:
+    """The state before the first step; parameters are a function of the key."""
+
+    def init(key):
+        variables = model.init(key, jnp.zeros(input_shape))
+        params = variables["params"]
+        return TrainState(
+            step=jnp.int32(0),
+            params=params,
+            batch_stats=variables.get("batch_stats", {}),
+            opt_state=optimizer.init(params),
+            window={name: jnp.float32(0) for name in ("loss", "accuracy", "steps")},
+            skipped=jnp.int32(0),
+            skipped_in_row=jnp.int32(0),
+        )
+
+    return jax.jit(init)(key)
 
 
 def _mean(tree, axis_name):

@@ -1,5 +1,6 @@
-"""3x3 convolution of stride 1 by Winograd's minimal filtering, and its kernel's gradient.
+"""`convolve`: a convolution that is fast on CPUs, elsewhere XLA's own.
 
+3x3 kernels of stride 1 go through Winograd's minimal filtering there, with its kernel's gradient.
 A tile of m x m results takes (m + 2)^2 multiplications a pair of channels instead of 9 m^2:
 2.25 times fewer for m = 2 and 4 times fewer for m = 4. The products are matrix products, which
 run near a CPU's peak; the transforms before and after them are sums of a few slices.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -87,7 +89,7 @@ def _tiles(x, start, stop, m):
     return [[element(i, j).reshape(-1, x.shape[-1]) for j in range(size)] for i in range(size)]
 
 
-def convolve(
+def winograd(
     x: Float[Array, "N H W C"], kernel: Float[Array, "3 3 C F"], m: int
 ) -> Float[Array, "N H W F"]:
     """The convolution with stride 1 and zeros around x; m divides H and W."""
@@ -102,10 +104,10 @@ def convolve(
     return jnp.stack(rows, 2).reshape(images, height, width, kernel.shape[-1])
 
 
-def kernel_gradient(
+def winograd_kernel_gradient(
     x: Float[Array, "N H W C"], gradient: Float[Array, "N H W F"], m: int
 ) -> Float[Array, "3 3 C F"]:
-    """Gradient of `convolve`'s kernel for a gradient of its result; m divides H and W."""
+    """Gradient of `winograd`'s kernel for a gradient of its result; m divides H and W."""
     data, of_kernel, result = transforms(m)
     tiles = _both_sides(data, _tiles(x, -1, m + 1, m))
     gradients = _both_sides(result.T, _tiles(gradient, 0, m, m))
@@ -116,3 +118,95 @@ def kernel_gradient(
         ]
     )
     return jnp.einsum("pi,pqcf,qj->ijcf", of_kernel, sums, of_kernel).astype(x.dtype)
+
+
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+LEAST_CHANNELS = 32  # for which Winograd's transforms pay
+
+
+def _native(x, kernel, strides, padding):
+    return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=LAYOUT)
+
+
+def shifted_matmuls(x, gradient, kernel_shape, strides, padding):
+    """Gradient of a convolution's kernel as one matrix product for each of its positions.
+
+    On a CPU the whole gradient of a 3x3 convolution takes 0.4 to 0.9 of the time it takes with
+    XLA's own (float32, 64 images, 32x32x64 to 8x8x256, 2 cores).
+
+    Args:
+      x: (N, H, W, C) input.
+      gradient: (N, H2, W2, F) of the output.
+      kernel_shape: (h, w, C, F).
+      strides, padding: of the convolution.
+    Returns: (h, w, C, F), summed in float32 or wider.
+    """
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    rows, columns = gradient.shape[1:3]
+    flat = gradient.reshape(-1, kernel_shape[3])
+
+    def position(i, j):
+        stops = (i + (rows - 1) * strides[0] + 1, j + (columns - 1) * strides[1] + 1)
+        seen = x[:, i : stops[0] : strides[0], j : stops[1] : strides[1]]
+        seen = seen.reshape(-1, kernel_shape[2])
+        return jnp.matmul(seen.T, flat, preferred_element_type=wide)
+
+    products = [position(i, j) for i in range(kernel_shape[0]) for j in range(kernel_shape[1])]
+    return jnp.stack(products).reshape(kernel_shape)
+
+
+def _tile(x, kernel, strides, padding, sizes):
+    """The first of the tile sizes that Winograd's algorithm can use here, or None."""
+    suits = kernel.shape[:2] == (3, 3) and strides == (1, 1) and padding == ((1, 1), (1, 1))
+    wide = min(kernel.shape[2:]) >= LEAST_CHANNELS and x.dtype == jnp.float32
+    fitting = [m for m in sizes if x.shape[1] % m == 0 and x.shape[2] % m == 0]
+    return fitting[0] if suits and wide and fitting else None
+
+
+def _fastest(x, kernel, strides, padding):
+    m = _tile(x, kernel, strides, padding, (2,))
+    native = functools.partial(_native, strides=strides, padding=padding)
+    if m is None:
+        return native(x, kernel)
+    by_tiles = functools.partial(winograd, m=m)
+    return jax.lax.platform_dependent(x, kernel, cpu=by_tiles, default=native)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def convolve(x, kernel, strides, padding):
+    """Convolution (N, H, W, C) by (h, w, C, F), strides and padding a direction.
+
+    On CPUs 3x3 kernels of stride 1 on float32 go through `winograd`, and the gradient of every
+    other kernel through `shifted_matmuls`; elsewhere all is XLA's own.
+    """
+    return _fastest(x, kernel, strides, padding)
+
+
+def _forward(x, kernel, strides, padding):
+    return _fastest(x, kernel, strides, padding), (x, kernel)
+
+
+def _backward(strides, padding, saved, gradient):
+    x, kernel = saved
+
+    def on_cpu(x, gradient):
+        m = _tile(x, kernel, strides, padding, (4, 2))
+        if m is None:
+            by_matmuls = shifted_matmuls(x, gradient, kernel.shape, strides, padding)
+            return by_matmuls.astype(kernel.dtype)
+        return winograd_kernel_gradient(x, gradient, m)
+
+    def native(x, gradient):
+        _, pullback = jax.vjp(lambda k: _native(x, k, strides, padding), kernel)
+        return pullback(gradient)[0]
+
+    d_kernel = jax.lax.platform_dependent(x, gradient, cpu=on_cpu, default=native)
+    if _tile(x, kernel, strides, padding, (2,)):
+        turned = kernel[::-1, ::-1].swapaxes(2, 3)
+        return _fastest(gradient, turned, strides, padding), d_kernel
+    _, pullback = jax.vjp(lambda x: _native(x, kernel, strides, padding), x)
+    return *pullback(gradient), d_kernel
+
+
+convolve.defvjp(_forward, _backward)

@@ -17,7 +17,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lnm_jax import models
 from lnm_jax.neurons import DSPIKE_TEMPERATURE
-from lnm_jax.training.state import TrainState
+from lnm_jax.training.steps import TrainState
 
 TEMPERATURE, MASKING = "temperature", "masking"
 Adapt = Callable[[TrainState, dict], TrainState]
