@@ -10,7 +10,7 @@ import jax
 
 from benchmarks import timing
 from lnm_jax import data
-from lnm_jax.analysis import dynamics, energy, names, recording
+from lnm_jax.analysis import dynamics, energy, naming, recording
 from lnm_jax.training import configuration, experiment, parallel
 from lnm_jax.training.run import load
 from reproduction import published
@@ -82,7 +82,7 @@ def learned(outcome: Outcome, scale: str) -> tuple[list[dict], Figure | None]:
     seen = recording.record(run, examples=EXAMPLES)
     _, drawn = dynamics.picture(run, seen)
     rows = []
-    for number, (path, named) in enumerate(names.name_layers(run, seen).items(), 1):
+    for number, (path, named) in enumerate(naming.name_layers(run, seen).items(), 1):
         near = named[0].nearest
         rows.append(
             {

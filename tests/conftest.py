@@ -55,6 +55,18 @@ def config(tmp_path):
     return config
 
 
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory):
+    """A tiny trained network, read back from its directory; what uses it leaves it as it is."""
+    from lnm_jax.training import loop
+    from lnm_jax.training.run import load
+
+    config = digits.get_config()
+    config.directory, config.name = str(tmp_path_factory.mktemp("runs")), "trained"
+    config.update_from_flattened_dict(TINY | {"data.eval_batch_size": 60})
+    return load(loop.train(config).directory)
+
+
 @pytest.fixture
 def pretend_gpu():
     """Lowers for an H200 where there is none: from jax 0.11 on Pallas asks which GPU it is for."""

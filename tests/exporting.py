@@ -5,7 +5,6 @@ import numpy as np
 
 from lnm_jax.data import Dataset, Split
 from lnm_jax.training import experiment, run_directory
-from lnm_jax.training.checkpoint import Checkpoints
 from lnm_jax.training.run import Run
 
 EVENTS = {"model.name": "vggsnn", "model.stem": None, "model.blocks": None}
@@ -28,7 +27,7 @@ def drawn(target, seed=0):
         name = getattr(path[-1], "key", "")
         if name == "kernel":
             return noise * np.float32(2 / np.prod(leaf.shape[:-1])) ** 0.5
-        if name == "theta":
+        if name == "theta" and leaf.ndim:
             noise *= np.float32(0.3)
             noise[0] -= np.float32(0.6)
             return noise
@@ -44,12 +43,3 @@ def run_of(config, dataset=None):
     """A `Run` of the configuration with drawn numbers; nothing is compiled or written."""
     this = experiment.build(config, dataset)
     return Run(this, run_directory.path_of(config), drawn(jax.eval_shape(this.init)), [], 0.0, None)
-
-
-def saved(config):
-    """`run_of`, with its directory and one checkpoint on disk."""
-    run = run_of(config)
-    directory = run_directory.create(config)
-    with Checkpoints(f"{directory}/checkpoints", keep=1) as checkpoints:
-        checkpoints.save(run.state)
-    return run

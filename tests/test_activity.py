@@ -74,9 +74,8 @@ def test_recordings_are_counted_over_their_own_timesteps():
     assert result["saturated"]["shown"] == 0.5
 
 
-def test_evaluation_counts_what_a_plain_pass_counts(config):
-    this = experiment.build(config)
-    variables = this.init().variables
+def test_evaluation_counts_what_a_plain_pass_counts(trained_run):
+    this, variables = trained_run.experiment, trained_run.state.variables
     found = experiment.evaluate(this, variables)
     test = this.dataset.test
     images = (test.images - this.dataset.mean) / this.dataset.std
@@ -97,7 +96,7 @@ def test_evaluation_counts_what_a_plain_pass_counts(config):
         # A potential at the threshold may round to either side in another program.
         one = 1.01 / spikes.size
         assert found["dead"][path] == pytest.approx((spikes == 0).mean(), abs=one)
-        always = (spikes >= 0.95 * config.timesteps * len(test.labels)).mean()
+        always = (spikes >= 0.95 * this.timesteps * len(test.labels)).mean()
         assert found["saturated"][path] == pytest.approx(always, abs=one)
     assert max(found["dead"].values()) > 0
 
@@ -134,8 +133,8 @@ def finished(*, shares_from):
 def test_shares_over_training_are_those_of_the_records():
     facts, drawn = activity.picture(*finished(shares_from=1))
     np.testing.assert_array_equal(facts.epochs, [1, 2, 3, 4])
-    np.testing.assert_allclose(facts.dead_history["one"], [0.1, 0.2, 0.3, 0.4])
-    np.testing.assert_allclose(facts.saturated_history["two"], [0.05, 0.1, 0.15, 0.2])
+    np.testing.assert_allclose(facts.dead["one"], [0.1, 0.2, 0.3, 0.4])
+    np.testing.assert_allclose(facts.saturated["two"], [0.05, 0.1, 0.15, 0.2])
     shown = drawn.axes[1]
     bold = {line.get_label(): line.get_ydata() for line in shown.lines if line.get_linewidth() > 1}
     np.testing.assert_allclose(bold["dead share"], [0.55, 0.6, 0.65, 0.7])
@@ -147,6 +146,6 @@ def test_shares_over_training_are_those_of_the_records():
 def test_runs_without_shares_are_shown_with_what_they_have(shares_from, axes):
     facts, drawn = activity.picture(*finished(shares_from=shares_from))
     assert len(drawn.axes) == axes
-    assert np.isnan(facts.dead_history["one"]).sum() == shares_from - 1
-    np.testing.assert_allclose(facts.history["one"], 0.2)
+    assert np.isnan(facts.dead["one"]).sum() == shares_from - 1
+    np.testing.assert_allclose(facts.rates["one"], 0.2)
     assert drawing.png(drawn).startswith(b"\x89PNG")

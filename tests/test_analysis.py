@@ -1,17 +1,31 @@
-"""Learned dynamics as curves and as a picture."""
+"""What is recorded of a trained run, and its pictures."""
 
 import os
 
+import exporting
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from catalogue import after_each
 
-from lnm_jax import neurons
-from lnm_jax.analysis import dynamics
-from lnm_jax.training import loop
+from lnm_jax import data, neurons
+from lnm_jax.analysis import curves, degrees, dynamics, firing, naming, recording
+from lnm_jax.errors import ConfigError
 
 U = jnp.linspace(-2, 2, 41)
+EXAMPLES = 100
+pytestmark = pytest.mark.xdist_group("analysis")  # one process: they share a recording
+
+
+@pytest.fixture(scope="module")
+def run(trained_run):
+    return trained_run
+
+
+@pytest.fixture(scope="module")
+def recorded(run):
+    return recording.record(run, examples=EXAMPLES)
 
 
 @pytest.mark.parametrize(
@@ -24,26 +38,149 @@ U = jnp.linspace(-2, 2, 41)
     ],
     ids=str,
 )
-def test_every_kind_of_neuron_trains_and_is_drawn(config, fields):
+def test_every_kind_of_neuron_is_drawn(config, fields):
     config.update_from_flattened_dict(fields)
-    config.epochs = 1
-    run = loop.train(config)
+    run = exporting.run_of(config)
     curves = dynamics.learned_drifts(run, U)
     assert list(curves) == run.experiment.spiking_layers()
-    params = jax.device_get(run.state.params).get("stem_spike", {}).get("neuron", {})
+    params = run.state.params.get("stem_spike", {}).get("neuron", {})
     u = jnp.broadcast_to(U[:, None], (len(U), 4)) if "spiking.sharing" in fields else U
     wanted = neurons.drift_of(run.experiment.neuron, params, u)
     np.testing.assert_array_equal(curves["stem_spike"], wanted)
+    os.makedirs(run.directory)
     with open(dynamics.save_picture(run), "rb") as file:
         assert file.read(8) == b"\x89PNG\r\n\x1a\n"
 
 
-def test_a_neuron_that_cannot_be_silenced_leaves_no_picture_and_one_line(config, caplog):
-    config.update_from_flattened_dict({"neuron.kind": "lif"})
-    config.epochs = 1
-    run = loop.train(config)
-    always = neurons.lif()._replace(step=lambda p, v, i: (v, jnp.ones_like(v)))
-    run = run._replace(experiment=run.experiment._replace(neuron=always))
+@pytest.mark.parametrize("kind", ["psn", "three functions"])
+def test_a_neuron_without_f_leaves_no_picture(kind, config):
+    config.neuron.kind = "psn" if kind == "psn" else "lif"
+    run = exporting.run_of(config)
+    if kind != "psn":
+        lif = run.experiment.neuron
+        plain = neurons.Neuron(lif.init, lif.reset, lif.step)
+        run = run._replace(experiment=run.experiment._replace(neuron=plain))
     assert dynamics.save_picture(run) is None
-    assert "no picture: the neuron has no f" in caplog.text
     assert not os.path.exists(os.path.join(run.directory, dynamics.PICTURE))
+    with pytest.raises(ConfigError, match=r"psn has no potential|lif has no integrate"):
+        recording.record(run)
+
+
+def test_neurons_with_membrane_norm_are_recorded_as_they_ran(config):
+    config.spiking.membrane_norm = True
+    run = exporting.run_of(config)
+    sample = recording.record(run, examples=20).layers["stem_spike"].sample
+    after = np.where(sample.spikes[0] > 0, 0, sample.v_in[0])  # the reset acts on v_in itself
+    np.testing.assert_allclose(sample.before[1], after, atol=1e-6)
+    assert ((sample.v_in >= 0.5) != (sample.spikes > 0)).any()
+    assert "With membrane_norm" in degrees.refusal(run)
+
+
+def test_the_recording_counts_what_a_plain_pass_counts(run, recorded):
+    # The layer's currents again, by the network itself, on the same examples in one batch.
+    this, path = run.experiment, "stem_spike"
+    split = data.subset(this.dataset.test, EXAMPLES)
+    images = (split.images - this.dataset.mean) / this.dataset.std
+    _, seen = this.model.apply(
+        run.state.variables, images, capture_intermediates=lambda m, _: m.name in ("stem",),
+        mutable=["intermediates", "rates"],
+    )  # fmt: skip
+    currents = np.asarray(seen["intermediates"]["stem"]["__call__"][0])
+    currents = np.broadcast_to(currents, (2, *currents.shape))
+    params = recording.neuron_params(run.state.params, path)
+    states, spikes = after_each(this.neuron, params, currents)
+    u = np.concatenate([np.zeros_like(states[:1]), states[:-1]])
+    layer = recorded.layers[path]
+    assert recorded.examples == EXAMPLES
+    assert layer.zeros == (u == 0).sum()
+    assert layer.visits.sum() + layer.zeros == u.size
+    wanted, _ = np.histogram(u[u != 0], layer.edges)
+    assert np.abs(np.cumsum(layer.visits) - np.cumsum(wanted)).max() <= 20  # ties at bins' edges
+    np.testing.assert_allclose(layer.low, u.min(), rtol=1e-5)
+    np.testing.assert_array_equal(layer.spikes, np.asarray(spikes).sum((0, 1)))
+    assert layer.dead == (layer.spikes == 0).mean()
+    received = recorded.inputs["stage_1_block_1/conv_1/conv"]
+    assert received == pytest.approx(float(spikes.mean()), rel=1e-5)
+    flat = np.unique(np.round(np.asarray(currents[0]).ravel(), 4))
+    assert np.isin(np.round(layer.sample.currents[0, :50], 4), flat).mean() > 0.9
+
+
+def test_examples_are_spread_over_the_split(run):
+    test = run.experiment.dataset.test
+    some = data.subset(test, 36)
+    np.testing.assert_array_equal(some.labels, test.labels[::10])
+    assert data.subset(test, 0) is test
+    assert data.subset(test, 10**6) is test
+
+
+def test_lower_degrees_keep_the_network_where_f_is_of_lower_degree(run, recorded):
+    # Trained away from LIF by hand: of degree 2, so that the fit of degree 2 is exact.
+    theta = np.array([-0.6, 0.5, 0.0], np.float32)
+    params = jax.tree_util.tree_map_with_path(
+        lambda path, x: theta if path[-1].key == "theta" else x, run.state.params
+    )
+    bent = run._replace(state=run.state.replace(params=params))
+    layers = {p: layer._replace(params={"theta": theta}) for p, layer in recorded.layers.items()}
+    found, figure = degrees.reduce(
+        bent, recorded._replace(layers=layers), examples=EXAMPLES, loss=100.0
+    )
+    top, second, first = found.degrees
+    assert [one.degree for one in found.degrees] == [3, 2, 1]
+    assert second.accuracy == top.accuracy
+    assert max(second.error.values()) < 1e-5 < min(first.error.values())
+    assert first.energy.operations < second.energy.operations < top.energy.operations
+    assert found.smallest == 1  # any loss is allowed
+    assert len(figure.axes) == 3
+
+
+def test_a_pictures_numbers_are_the_runs(run, recorded):
+    facts, _ = dynamics.picture(run, recorded)
+    path = "stem_spike"
+    theta = run.state.params[path]["neuron"]["theta"]
+    wanted = np.polyval([*theta[::-1], 0], np.clip(facts.u, -1, 1))
+    np.testing.assert_allclose(facts.f[path], wanted, atol=1e-5)
+    assert any(abs(point.u) < 1e-6 and point.stable for point in facts.rest[path])
+    layer = recorded.layers[path]
+    beyond = layer.visits[np.abs(layer.centres) > 1].sum() / layer.visits.sum()
+    assert facts.extrapolated[path] == pytest.approx(beyond, abs=1e-3)
+
+
+def test_a_legend_names_fixed_points_where_they_were_looked_for(run, recorded):
+    def named(recording):
+        _, drawn = dynamics.picture(run, recording)
+        return {text.get_text() for text in drawn.legends[0].get_texts()}
+
+    points = {"stable fixed point", "unstable"}
+    assert points <= named(recorded)
+    assert not points & named(None)
+
+
+def test_a_layer_that_visits_nothing_is_said_to_in_one_line(run, recorded):
+    dead = {
+        path: layer._replace(visits=np.zeros_like(layer.visits), spikes=0 * layer.spikes)
+        for path, layer in recorded.layers.items()
+    }
+    quiet = recorded._replace(layers=dead)
+    found, _ = naming.picture(run, quiet)
+    assert {name.reason for (name,) in found.values()} == {"no potential but 0 was visited"}
+    facts, _ = dynamics.picture(run, quiet)
+    assert set(facts.extrapolated.values()) == {None}
+    with pytest.raises(ValueError, match="stem_spike: no potential but 0 was visited"):
+        dead["stem_spike"].quantiles(0.5)
+
+
+def test_traces_cross_the_threshold_where_they_spike(run, recorded):
+    found, _ = firing.traces(run, recorded)
+    for trace in found.values():
+        np.testing.assert_array_equal(trace.spikes > 0, trace.v_in >= 0.5)
+
+
+def test_curves_are_those_of_the_records(run):
+    facts, drawn = curves.picture(run)
+    tests = [record for record in run.records if record["split"] == "test"]
+    assert facts.epochs.tolist() == [1, 2]
+    assert facts.accuracy.tolist() == [record["accuracy"] for record in tests]
+    # Steps of 480 of 1437 images.
+    trains = [record["step"] for record in run.records if record["split"] == "train"]
+    np.testing.assert_allclose(facts.train_epochs, np.array(trains) * 480 / 1437)
+    assert len(drawn.axes) == 2

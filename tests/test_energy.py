@@ -8,7 +8,7 @@ from catalogue import PARALLEL
 
 from lnm_jax import neurons
 from lnm_jax.analysis import energy
-from lnm_jax.analysis.recording import Input, Layer, Recording
+from lnm_jax.analysis.recording import Layer, Recording
 from lnm_jax.errors import ConfigError
 from lnm_jax.models import Count
 
@@ -21,19 +21,19 @@ COUNTS = [
 
 def experiment_of(kind="lnm"):
     config = SimpleNamespace(neuron=SimpleNamespace(kind=kind))
-    return SimpleNamespace(config=config, neuron=neurons.build(kind))
+    return SimpleNamespace(config=config, neuron=neurons.build(kind), model=None, input_shape=None)
 
 
 def made(monkeypatch, **neuron):
     """A run and a recording of T = 4 whose layer spikes at 0.25 and is at 0 in half its updates."""
-    monkeypatch.setattr(energy.runs, "layer_counts", lambda this: COUNTS)
+    monkeypatch.setattr(energy.models, "counts", lambda model, shape: COUNTS)
     run = SimpleNamespace(experiment=experiment_of(**neuron))
     layer = Layer(
         "spike", {}, np.linspace(-4, 4, 5), np.array([0, 32, 32, 0]), 64, -1.0, 0.4,
-        np.ones((4, 4, 2)), 4, np.zeros((4, 1)), np.zeros(1),
+        np.ones((4, 4, 2)), 4, None,
     )  # fmt: skip
-    inputs = {"stem/conv": Input(0.7, 1.0), "classifier": Input(0.25, 0.25)}
-    return run, Recording({"spike": layer}, inputs, 1, 4, 50.0)
+    inputs = {"stem/conv": 0.7, "classifier": 0.25}
+    return run, Recording({"spike": layer}, inputs, 1, 4)
 
 
 def test_operations_are_those_of_equation_17(monkeypatch):

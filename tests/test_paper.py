@@ -7,7 +7,7 @@ import re
 import paper_text
 import pytest
 
-from lnm_jax.analysis import energy, names
+from lnm_jax.analysis import energy, naming
 from reproduction import cli, methods, published
 
 CONFIGS = pathlib.Path(__file__).resolve().parent.parent / "lnm_jax" / "configs"
@@ -162,7 +162,7 @@ def test_layers_of_figure_2_resemble_what_5_3_says_and_have_names_of_the_analysi
     assert said == published.FIGURE_2
     assert sorted(said) == list(range(1, 34))
     families = {name.replace("ExLIF", "EIF") for name in said.values()}
-    assert families == set(names.FAMILIES) - {"EIF"}
+    assert families == set(naming.FAMILIES) - {"EIF"}
 
 
 def test_docstrings_of_configurations_quote_the_published_accuracies():

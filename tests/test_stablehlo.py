@@ -28,24 +28,26 @@ assert not {"lnm_jax", "flax"} & set(sys.modules)
 
 
 @pytest.mark.parametrize("events", [False, True], ids=["images", "events"])
-def test_the_file_gives_the_models_logits_without_the_project(config, events, capsys):
+def test_the_file_gives_the_models_logits_without_the_project(
+    events, config, trained_run, tmp_path, capsys
+):
+    path = str(tmp_path / "network.stablehlo")
     if events:
         config.update_from_flattened_dict(exporting.EVENTS | {"model.widths": ((4,), (5,))})
         run = exporting.run_of(config, exporting.events())
-        exported = network.prepare(run)
-        stablehlo.write(exported, f"{run.directory}/network.stablehlo")
+        stablehlo.write(network.prepare(run), path)
     else:
-        run = exporting.saved(config)
-        assert command.main([run.directory, "--format", "stablehlo"]) == 0
-        assert "network.stablehlo" in capsys.readouterr().out
-        exported = network.prepare(run)
+        run = trained_run
+        assert command.main([run.directory, "--format", "stablehlo", "--output", path]) == 0
+        assert f"written to {path}" in capsys.readouterr().out
+    exported = network.prepare(run)
     images = np.asarray(run.experiment.dataset.test.images[:3], np.float32)
-    np.save(f"{run.directory}/images.npy", images)
-    subprocess.run([sys.executable, "-I", "-c", ALONE], cwd=run.directory, check=True)
+    np.save(tmp_path / "images.npy", images)
+    subprocess.run([sys.executable, "-I", "-c", ALONE], cwd=tmp_path, check=True)
     wanted = jax.jit(exported.logits)(images)
     assert np.ptp(wanted) > 0.1
     for count in (1, 3):  # one program, any batch
-        logits = np.load(f"{run.directory}/logits_{count}.npy")
+        logits = np.load(tmp_path / f"logits_{count}.npy")
         np.testing.assert_allclose(logits, wanted[:count], rtol=1e-5, atol=1e-6)
 
 

@@ -16,65 +16,48 @@ if TYPE_CHECKING:
     from lnm_jax.training.run import Run
 
 
-class Activity(NamedTuple):
-    """Activity by layer, in the order they run.
+class History(NamedTuple):
+    """Activity over training, of the whole test set, from metrics.jsonl; by layer as they run.
 
     Attributes:
-      epochs: (E,) of the evaluations in metrics.jsonl.
-      history: by layer, (E,) mean spikes per neuron and timestep on the whole test set.
-      dead_history, saturated_history: by layer, (E,) shares of neurons, of the whole test set as
-        well; NaN for evaluations that did not record them.
-      rate: by layer, the same on the recorded examples.
-      dead: by layer, share of neurons that never spiked on them.
-      saturated: by layer, share that spiked in `SATURATED` of the timesteps or more.
-      at_zero: by layer, share of updates whose potential was exactly 0.
+      epochs: (E,) of the evaluations.
+      rates: by layer, (E,) mean spikes per neuron and timestep.
+      dead, saturated: by layer, (E,) shares of neurons that never spiked, and that spiked in
+        `SATURATED` of the timesteps or more; NaN for evaluations that did not record them.
     """
 
     epochs: np.ndarray
-    history: dict[str, np.ndarray]
-    dead_history: dict[str, np.ndarray]
-    saturated_history: dict[str, np.ndarray]
-    rate: dict[str, float]
-    dead: dict[str, float]
-    saturated: dict[str, float]
-    at_zero: dict[str, float]
+    rates: dict[str, np.ndarray]
+    dead: dict[str, np.ndarray]
+    saturated: dict[str, np.ndarray]
 
     @property
     def has_shares(self) -> bool:
         """Whether some evaluation recorded the shares."""
-        return any(np.isfinite(shares).any() for shares in self.dead_history.values())
+        return any(np.isfinite(shares).any() for shares in self.dead.values())
 
 
-def measure(run: Run, recording: Recording) -> Activity:
-    """The numbers; see `Activity`."""
+def history(run: Run, recording: Recording) -> History:
+    """The numbers; see `History`."""
     tests = [record for record in run.records if record["split"] == "test"]
-    layers = recording.layers
 
     def over_training(name):
         return {
             path: np.array([record.get(name, {}).get(path, np.nan) for record in tests], float)
-            for path in layers
+            for path in recording.layers
         }
 
-    return Activity(
-        epochs=np.array([record["epoch"] for record in tests], int),
-        history=over_training("rates"),
-        dead_history=over_training("dead"),
-        saturated_history=over_training("saturated"),
-        rate={path: layer.rate for path, layer in layers.items()},
-        dead={path: layer.dead for path, layer in layers.items()},
-        saturated={path: layer.saturated for path, layer in layers.items()},
-        at_zero={path: layer.at_zero for path, layer in layers.items()},
-    )
+    epochs = np.array([record["epoch"] for record in tests], int)
+    return History(epochs, *map(over_training, ("rates", "dead", "saturated")))
 
 
-def picture(run: Run, recording: Recording) -> tuple[Activity, Figure]:
+def picture(run: Run, recording: Recording) -> tuple[History, Figure]:
     """Rates and shares over training, beside those of the trained network.
 
     The shares over training are left out for a run that did not record them.
     """
-    facts = measure(run, recording)
-    count = len(facts.rate)
+    facts = history(run, recording)
+    count = len(recording.layers)
     drawn = drawing.figure(max(4.6 if facts.has_shares else 3.0, 0.2 * count + 1.4))
     rows = 2 if facts.has_shares else 1
     grid = drawn.add_gridspec(rows, 2, width_ratios=(1.1, 1), height_ratios=(1.3, 1)[:rows])
@@ -84,7 +67,7 @@ def picture(run: Run, recording: Recording) -> tuple[Activity, Figure]:
         _draw_shares(drawn.add_subplot(grid[1, 0], sharex=rates), facts)
         rates.tick_params(labelbottom=False)
         rates.set_xlabel(None)
-    _draw_now(drawn.add_subplot(grid[:, 1]), facts)
+    _draw_now(drawn.add_subplot(grid[:, 1]), recording.layers)
     return facts, drawn
 
 
@@ -101,13 +84,13 @@ def _over_training(axis, facts, label, title):
 def _draw_rates(axis, facts):
     from matplotlib import colormaps
 
-    count = len(facts.history)
+    count = len(facts.rates)
     style = _over_training(
         axis, facts, "spikes per neuron and timestep",
         "over training (lines are layers, dark to light)",
     )  # fmt: skip
     colours = colormaps["viridis"](np.linspace(0.05, 0.85, count))
-    for number, rates in enumerate(facts.history.values(), 1):
+    for number, rates in enumerate(facts.rates.values(), 1):
         axis.plot(facts.epochs, rates, color=colours[number - 1], linewidth=1.3, **style)
         if len(rates) and count <= 12:
             _number(axis, facts.epochs[-1], rates[-1], str(number), colours[number - 1])
@@ -121,8 +104,8 @@ def _draw_shares(axis, facts):
     )
     highest = 0.05
     for name, shares, colour in (
-        ("dead", facts.dead_history, "black"),
-        ("saturated", facts.saturated_history, drawing.ACCENT),
+        ("dead", facts.dead, "black"),
+        ("saturated", facts.saturated, drawing.ACCENT),
     ):
         values = np.stack(list(shares.values()), 1)  # (E, L)
         axis.plot(facts.epochs, values, color=colour, linewidth=0.6, alpha=0.4, **style)
@@ -144,14 +127,16 @@ def _number(axis, x, y, number, colour):
     )  # fmt: skip
 
 
-def _draw_now(axis, facts):
-    rows = np.arange(len(facts.rate))
-    axis.barh(rows, list(facts.rate.values()), 0.7, color=drawing.VISITED, label="spike rate")
-    axis.plot(list(facts.dead.values()), rows, "x", color="black", label="dead share")
-    axis.plot(
-        list(facts.saturated.values()), rows, "^", color=drawing.ACCENT, label="saturated share"
-    )
-    axis.set_yticks(rows, [f"{n}  {path}" for n, path in enumerate(facts.rate, 1)])
+def _draw_now(axis, layers):
+    rows = np.arange(len(layers))
+
+    def of(name):
+        return [getattr(layer, name) for layer in layers.values()]
+
+    axis.barh(rows, of("rate"), 0.7, color=drawing.VISITED, label="spike rate")
+    axis.plot(of("dead"), rows, "x", color="black", label="dead share")
+    axis.plot(of("saturated"), rows, "^", color=drawing.ACCENT, label="saturated share")
+    axis.set_yticks(rows, [f"{n}  {path}" for n, path in enumerate(layers, 1)])
     axis.invert_yaxis()
     axis.set_xlim(-0.02, 1.02)
     axis.set_title(

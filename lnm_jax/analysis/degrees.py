@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lnm_jax import neurons
 from lnm_jax.analysis import drawing, dynamics, energy, recording
@@ -63,6 +64,8 @@ def refusal(run: Run) -> str | None:
         return f"Neurons of family {fields.family} have no degree to reduce."
     if described != "polynomial" or "theta" not in params:
         return f"Neurons of kind {fields.kind} have no degree to reduce."
+    if run.experiment.config.spiking.membrane_norm:
+        return "With membrane_norm spikes do not follow from f alone: lower degrees are not fitted."
     if len(params["theta"]) == 1:
         return "The neurons are of degree 1: there is no lower one."
     return None
@@ -84,23 +87,20 @@ def reduce(
     if reason:
         raise ValueError(reason)
     top = run.experiment.config.neuron.degree
-    params = jax.device_get(run.state.params)
-    accuracy_of = recording.accuracy_of(run, examples=examples)
+    params = flatten_dict(jax.device_get(run.state.params), keep_empty_nodes=True)
     neuron = run.experiment.neuron
-    trace = jax.jit(lambda params, currents: neurons.trace(neuron, params, currents))
     changes = jax.jit(lambda a, b, currents: neurons.spike_changes(neuron, a, neuron, b, currents))
-    of_layers = {
-        path: _lower(run, layer, top, trace, changes) for path, layer in recorded.layers.items()
-    }
+    of_layers = {path: _lower(run, layer, top, changes) for path, layer in recorded.layers.items()}
     found = []
     for degree in range(top, 0, -1):
-        lower = params
-        for path, fits in of_layers.items():
-            lower = _with_theta(lower, path, fits[degree][0])
+        lower = params | {
+            (*path.split("/"), "neuron", "theta"): fits[degree][0]
+            for path, fits in of_layers.items()
+        }
         found.append(
             Degree(
                 degree=degree,
-                accuracy=accuracy_of(lower),
+                accuracy=recording.accuracy(run, unflatten_dict(lower), examples=examples),
                 changed={path: fits[degree][1] for path, fits in of_layers.items()},
                 error={path: fits[degree][2] for path, fits in of_layers.items()},
                 energy=energy.total(energy.rows(run, recorded, macs=degree)),
@@ -115,20 +115,22 @@ def reduce(
     return reduction, _draw(reduction)
 
 
-def _lower(run: Run, layer: Layer, top: int, trace, changes) -> dict[int, tuple]:
+def _lower(run: Run, layer: Layer, top: int, changes) -> dict[int, tuple]:
     """(theta padded to N, share of changed spikes, error) of a layer, by degree."""
     neuron, trained = run.experiment.neuron, np.asarray(layer.params["theta"])
     own = recording.sample_params(run, layer, layer.params)
-    visited = np.asarray(trace(own, layer.currents).before)
+    sample = layer.sample
     sets = list(dynamics.sets(run, layer.params, trained.shape[-1]))
-    places = {channel: np.flatnonzero(layer.channels == channel) for channel, _ in sets}
+    places = {channel: np.flatnonzero(sample.channels == channel) for channel, _ in sets}
     # As many potentials of every channel: one shape, so that nothing is compiled for each.
     least = max(1, min(map(len, places.values())))
     results: dict[int, tuple] = {top: (trained, 0.0, 0.0)}
     for degree in range(top - 1, 0, -1):
         theta, errors = np.zeros_like(trained), []
         for channel, params in sets:
-            seen = visited if channel is None else visited[:, places[channel][:least]]
+            seen = sample.before
+            if channel is not None:
+                seen = seen[:, places[channel][:least]]
             if not seen.size:  # none was drawn: the channel keeps its low coefficients
                 theta[:degree, channel] = trained[:degree, channel]
                 continue
@@ -137,21 +139,9 @@ def _lower(run: Run, layer: Layer, top: int, trace, changes) -> dict[int, tuple]
             theta[where] = np.asarray(fit.params["theta"])
             errors.append(fit.error)
         lower = recording.sample_params(run, layer, {**layer.params, "theta": theta})
-        changed = float(changes(own, lower, layer.currents))
+        changed = float(changes(own, lower, sample.currents))
         results[degree] = (theta, changed, float(np.mean(errors)))
     return results
-
-
-def _with_theta(params: Any, path: str, theta: np.ndarray) -> Any:
-    """The parameters with another theta in one layer; nothing is changed in place."""
-    *names, last = (*path.split("/"), "neuron", "theta")
-    result = {**params}
-    inner = result
-    for name in names:
-        inner[name] = {**inner[name]}
-        inner = inner[name]
-    inner[last] = theta
-    return result
 
 
 def _draw(reduction: Reduction) -> Figure:

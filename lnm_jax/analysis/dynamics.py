@@ -11,7 +11,7 @@ import numpy as np
 
 from lnm_jax import neurons
 from lnm_jax.analysis import drawing
-from lnm_jax.analysis.recording import neuron_params
+from lnm_jax.analysis.recording import channels_of, neuron_params
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,11 +37,8 @@ def learned_drifts(run: Run, u: Float[Array, "N"]) -> dict[str, np.ndarray]:
     curves = {}
     for path in run.experiment.spiking_layers():
         params = neuron_params(run.state.params, path)
-        leaves = jax.tree.leaves(params)
-        if run.experiment.config.spiking.sharing == "channel" and leaves:
-            potentials = jnp.broadcast_to(u[:, None], (len(u), leaves[0].shape[-1]))
-        else:
-            potentials = u
+        channels = channels_of(run, params)
+        potentials = u if channels is None else jnp.broadcast_to(u[:, None], (len(u), channels))
         curves[path] = np.asarray(neurons.drift_of(run.experiment.neuron, params, potentials))
     return curves
 
@@ -57,11 +54,10 @@ def sets(run: Run, params: Any, most: int) -> Iterator[tuple[int | None, Any]]:
 
     The channel is None where the layer shares one set.
     """
-    leaves = jax.tree.leaves(params)
-    if run.experiment.config.spiking.sharing != "channel" or not leaves:
+    channels = channels_of(run, params)
+    if channels is None:
         yield None, params
         return
-    channels = leaves[0].shape[-1]
     for channel in np.unique(np.linspace(0, channels - 1, min(most, channels)).astype(int)):
         yield int(channel), jax.tree.map(lambda leaf, c=channel: leaf[..., c], params)
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lnm_jax.analysis import drawing, runs
+from lnm_jax import models
+from lnm_jax.analysis import drawing
 from lnm_jax.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def rows(run: Run, recording: Recording, *, macs: int | None = None) -> list[Row
     """
     macs = macs_per_update(run.experiment) if macs is None else macs
     timesteps, found = recording.timesteps, []
-    for number, layer in enumerate(runs.layer_counts(run.experiment)):
+    for number, layer in enumerate(models.counts(run.experiment.model, run.experiment.input_shape)):
         if layer.kind == "spiking":
             seen = recording.layers[layer.path]
             updates = timesteps * layer.neurons
@@ -120,7 +121,7 @@ def rows(run: Run, recording: Recording, *, macs: int | None = None) -> list[Row
                 Row(layer.path, layer.kind, macs * updates, 0.0, seen.rate, updates, seen.at_zero)
             )
             continue
-        rate, done = recording.inputs[layer.path].mean, timesteps * layer.macs
+        rate, done = recording.inputs[layer.path], timesteps * layer.macs
         # The first layer's inputs are pixels or counts of events, no spikes.
         of_macs, of_acs = (done, 0.0) if number == 0 else (0.0, done * rate)
         found.append(Row(layer.path, layer.kind, of_macs, of_acs, rate, 0, 0.0))

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from lnm_jax import neurons
-from lnm_jax.analysis import drawing, recording
+from lnm_jax.analysis import drawing
+from lnm_jax.analysis.recording import Sample, channels_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from lnm_jax.analysis.recording import Layer, Recording
+    from lnm_jax.analysis.recording import Recording
     from lnm_jax.training.run import Run
 
 CURRENTS = 161
@@ -53,16 +53,16 @@ def f_i_curves(run: Run, recorded: Recording) -> tuple[Curves, Figure]:
 
     @jax.jit  # once for all layers of the same number of channels
     def rates_of(params):
-        leaves = jax.tree.leaves(params)
+        channels = channels_of(run, params)
         each = currents
-        if run.experiment.config.spiking.sharing == "channel" and leaves:
-            each = np.broadcast_to(currents[:, None], (CURRENTS, leaves[0].shape[-1]))
+        if channels is not None:
+            each = np.broadcast_to(currents[:, None], (CURRENTS, channels))
         return neurons.f_i_curve(neuron, params, each, timesteps=TIMESTEPS)
 
     rates = {path: np.asarray(rates_of(layer.params)) for path, layer in recorded.layers.items()}
     drawn, axes = drawing.layer_axes(list(rates), x="constant current I", y="spikes per timestep")
     for axis, (path, rate) in zip(axes, rates.items(), strict=True):
-        received = recorded.layers[path].currents
+        received = recorded.layers[path].sample.currents
         inside = received[(received >= 0) & (received <= currents[-1])]
         if len(inside):
             heights, edges = np.histogram(inside, 40, (0, currents[-1]))
@@ -83,21 +83,7 @@ def f_i_curves(run: Run, recorded: Recording) -> tuple[Curves, Figure]:
     return Curves(currents, line, rates), drawn
 
 
-class Trace(NamedTuple):
-    """Some neurons of a layer over time, on currents that they received.
-
-    Attributes:
-      currents: (T, n).
-      potentials: (T, n) before the comparison with the threshold.
-      spikes: (T, n), 0 or 1.
-    """
-
-    currents: np.ndarray
-    potentials: np.ndarray
-    spikes: np.ndarray
-
-
-def traces(run: Run, recorded: Recording) -> tuple[dict[str, Trace], Figure]:
+def traces(run: Run, recorded: Recording) -> tuple[dict[str, Sample], Figure]:
     """Potentials and spikes of some neurons of at most `MOST_LAYERS` layers, evenly spaced.
 
     Of those recorded, neurons that spike at about a third of the timesteps are shown.
@@ -105,9 +91,11 @@ def traces(run: Run, recorded: Recording) -> tuple[dict[str, Trace], Figure]:
     """
     paths = list(recorded.layers)
     places = np.unique(np.linspace(0, len(paths) - 1, min(MOST_LAYERS, len(paths))).astype(int))
-    neuron = run.experiment.neuron
-    trace = jax.jit(lambda params, currents: neurons.trace(neuron, params, currents))
-    found = {paths[place]: _trace(run, recorded.layers[paths[place]], trace) for place in places}
+    found = {}
+    for path in (paths[place] for place in places):
+        sample = recorded.layers[path].sample
+        chosen = np.argsort(np.abs(sample.spikes.mean(0) - 1 / 3), kind="stable")[:TRACES]
+        found[path] = Sample(*(x[..., chosen] for x in sample))
     threshold = run.experiment.config.neuron.threshold
     drawn, axes = drawing.layer_axes(list(found), x="timestep", y="potential", share_y=False)
     for axis, place, (path, shown) in zip(axes, places, found.items(), strict=True):
@@ -119,24 +107,15 @@ def traces(run: Run, recorded: Recording) -> tuple[dict[str, Trace], Figure]:
         for n in range(shown.spikes.shape[1]):
             colour = drawing.SERIES[n]
             axis.plot(
-                time, shown.potentials[:, n], "-o", color=colour, markersize=3, linewidth=1.1,
+                time, shown.v_in[:, n], "-o", color=colour, markersize=3, linewidth=1.1,
                 label=f"neuron {n + 1}",
             )  # fmt: skip
             fired = shown.spikes[:, n] > 0
             axis.plot(
-                time[fired], shown.potentials[fired, n], "*", color=colour, markersize=11,
+                time[fired], shown.v_in[fired, n], "*", color=colour, markersize=11,
                 markeredgecolor="white", markeredgewidth=0.5,
                 label="spike" if n == 0 else None,
             )  # fmt: skip
         axis.set_xticks(time if len(time) <= 10 else np.linspace(1, len(time), 6).astype(int))
     drawing.legend(drawn, axes[0], 5)
     return found, drawn
-
-
-def _trace(run: Run, layer: Layer, trace) -> Trace:
-    params = recording.sample_params(run, layer, layer.params)
-    currents = jnp.asarray(layer.currents, jnp.float32)
-    seen = trace(params, currents)
-    rates = np.asarray(seen.spikes).mean(0)
-    chosen = np.argsort(np.abs(rates - 1 / 3), kind="stable")[:TRACES]
-    return Trace(*(np.asarray(x)[:, chosen] for x in (currents, seen.v_in, seen.spikes)))

@@ -6,25 +6,45 @@ device, and only a fixed number of neurons keeps its currents.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict
 
-from lnm_jax import data, neurons
-from lnm_jax.analysis import measuring, runs
+from lnm_jax import data, models, neurons
+from lnm_jax.data import augment
 from lnm_jax.errors import ConfigError
-from lnm_jax.training import experiment
+from lnm_jax.training import experiment, steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from lnm_jax.training.experiment import Experiment
     from lnm_jax.training.run import Run
 
 BINS = 1600
-SAMPLE = 4096  # neurons of a layer whose currents are kept, of all examples together
+SAMPLE = 4096  # neurons of a layer that are kept over time, of all examples together
 SAMPLE_PER_CHANNEL = 64  # at least so many, where channels have neurons of their own
+
+
+class Sample(NamedTuple):
+    """Some neurons of a layer over time, drawn at random from all examples.
+
+    Attributes:
+      currents: (T, S) that they received.
+      before: (T, S) potentials before each timestep, at which f was evaluated.
+      v_in: (T, S) integrated potentials, before the comparison with the threshold.
+      spikes: (T, S).
+      channels: (S,) of the neurons.
+    """
+
+    currents: np.ndarray
+    before: np.ndarray
+    v_in: np.ndarray
+    spikes: np.ndarray
+    channels: np.ndarray
 
 
 class Layer(NamedTuple):
@@ -40,8 +60,7 @@ class Layer(NamedTuple):
       low, high: the smallest and the largest potential, zeros included.
       spikes: spikes of each neuron over all examples and timesteps, shaped like the layer.
       updates: how often each neuron was updated: examples times timesteps.
-      currents: (T, S) of S neurons drawn at random from all examples.
-      channels: (S,) their channels.
+      sample: some of its neurons.
     """
 
     path: str
@@ -53,8 +72,7 @@ class Layer(NamedTuple):
     high: float
     spikes: np.ndarray
     updates: int
-    currents: np.ndarray
-    channels: np.ndarray
+    sample: Sample
 
     @property
     def centres(self) -> np.ndarray:
@@ -92,34 +110,21 @@ class Layer(NamedTuple):
         return self.centres[np.searchsorted(cumulative, shares)]
 
 
-class Input(NamedTuple):
-    """What a convolution or dense layer receives.
-
-    Attributes:
-      mean: of the entries; for spikes, and averages of spikes, spikes per entry and timestep.
-      nonzero: share of entries that are not 0.
-    """
-
-    mean: float
-    nonzero: float
-
-
 class Recording(NamedTuple):
     """A network on its test examples.
 
     Attributes:
       layers: spiking layers by path, in the order they run.
-      inputs: of the convolutions and dense layers, by path.
+      inputs: mean of what convolutions and dense layers receive, by path; for spikes, and
+        averages of spikes, spikes per entry and timestep.
       examples: how many.
       timesteps: T.
-      accuracy: on these examples, %.
     """
 
     layers: dict[str, Layer]
-    inputs: dict[str, Input]
+    inputs: dict[str, float]
     examples: int
     timesteps: int
-    accuracy: float
 
 
 def neuron_params(params: dict, path: str) -> Any:
@@ -129,11 +134,18 @@ def neuron_params(params: dict, path: str) -> Any:
     return params
 
 
+def channels_of(run: Run, params: Any) -> int | None:
+    """How many channels have neurons of their own in a layer of these parameters; None for one."""
+    leaves = jax.tree.leaves(params)
+    own = leaves and run.experiment.config.spiking.sharing == "channel"
+    return leaves[0].shape[-1] if own else None
+
+
 def sample_params(run: Run, layer: Layer, params: Any) -> Any:
     """A layer's neuron parameters as its sampled currents (T, S) take them: of their channels."""
     if run.experiment.config.spiking.sharing != "channel":
         return params
-    return jax.tree.map(lambda leaf: leaf[..., layer.channels], params)
+    return jax.tree.map(lambda leaf: leaf[..., layer.sample.channels], params)
 
 
 def record(run: Run, *, examples: int = 0) -> Recording:
@@ -142,7 +154,7 @@ def record(run: Run, *, examples: int = 0) -> Recording:
     Args:
       run: as `training.run.load` or `training.loop.train` returns it.
       examples: how many, evenly spaced over the test set; 0 for all.
-    Raises: ConfigError for a network of parallel neurons.
+    Raises: ConfigError for a network of parallel neurons, or of neurons without `integrate`.
     """
     this = run.experiment
     if isinstance(this.neuron, neurons.Parallel):
@@ -150,71 +162,49 @@ def record(run: Run, *, examples: int = 0) -> Recording:
             f"{run.directory}: {this.config.neuron.kind} has no potential from step to step, which "
             "this analysis looks at"
         )
+    if this.neuron.integrate is None:
+        raise ConfigError(
+            f"{run.directory}: {this.config.neuron.kind} has no integrate, by which this analysis "
+            "sees its potential; see neurons.two_phase"
+        )
     split = data.subset(this.dataset.test, examples)
     size = min(this.config.data.eval_batch_size, len(split.labels))
     batches = -(-len(split.labels) // size)
     edges = _edges(this.config.neuron)
     variables = jax.device_get(run.state.variables)
-    channels = max(row.shape[-1] for row in runs.layer_counts(this) if row.kind == "spiking")
     sample = SAMPLE
     if this.config.spiking.sharing == "channel":
+        counts = models.counts(this.model, this.input_shape)
+        channels = max(row.shape[-1] for row in counts if row.kind == "spiking")
         sample = max(SAMPLE, SAMPLE_PER_CHANNEL * channels)
-    measure = jax.jit(measuring.measure(this, edges, -(-sample // batches)))
-    totals, currents = None, []
+    measure = jax.jit(functools.partial(_measure, this, edges, -(-sample // batches)))
+    sums, largest, drawn = None, None, []
     for number, batch in enumerate(data.eval_batches(split, size)):
         found = jax.device_get(measure(variables, batch, jax.random.key(number)))
-        currents.append({path: layer.pop("sample") for path, layer in found["layers"].items()})
-        totals = _wide(found) if totals is None else _add(totals, found)
-    count = int(totals["count"])
-    timesteps = next(iter(currents[0].values()))[0].shape[0]
+        drawn.append(found["drawn"])
+        new = jax.tree.map(_wide, found["sums"])
+        sums = new if sums is None else jax.tree.map(np.add, sums, new)
+        new = found["largest"]
+        largest = new if largest is None else jax.tree.map(np.maximum, largest, new)
     layers = {}
     for path in this.spiking_layers():
-        total = totals["layers"][path]
-        drawn = [part[path] for part in currents]
+        total, (low, high) = sums["layers"][path], largest[path]
         layers[path] = Layer(
             path=path,
             params=neuron_params(variables["params"], path),
             edges=edges,
             visits=total["visits"],
             zeros=int(total["zeros"]),
-            low=float(total["low"]),
-            high=float(total["high"]),
+            low=-float(low),
+            high=float(high),
             spikes=total["spikes"],
-            updates=count * timesteps,
-            currents=np.concatenate([part[0] for part in drawn], 1),
-            channels=np.concatenate([part[1] for part in drawn]),
+            updates=len(split.labels) * this.timesteps,
+            sample=jax.tree.map(
+                lambda *parts: np.concatenate(parts, -1), *(d[path] for d in drawn)
+            ),
         )
-    inputs = {
-        path: Input(float(entry["sum"] / entry["entries"]), float(entry["on"] / entry["entries"]))
-        for path, entry in totals["inputs"].items()
-    }
-    hits, possible = map(float, totals["score"])
-    return Recording(layers, inputs, count, timesteps, 100 * hits / max(possible, 1.0))
-
-
-def accuracy_of(run: Run, *, examples: int = 0) -> Callable[[Any], float]:
-    """A function of the model's parameters: accuracy on the examples of `record`, %.
-
-    It is compiled once for all parameters of the same shapes.
-    """
-    this = run.experiment
-    split = data.subset(this.dataset.test, examples)
-    size = min(this.config.data.eval_batch_size, len(split.labels))
-    variables = jax.device_get(run.state.variables)
-    (model, loss), prepare = measuring.scored(this), measuring.prepare(this)
-
-    @jax.jit
-    def score(params, batch):
-        outputs = model.apply({**variables, "params": params}, prepare(batch["image"]))
-        parts = loss.score(outputs, batch["label"])
-        return jnp.stack([(part * batch["mask"]).sum() for part in parts])
-
-    def accuracy(params):
-        found = [np.asarray(score(params, batch)) for batch in data.eval_batches(split, size)]
-        hits, possible = np.sum(found, 0, dtype=float)
-        return 100 * hits / max(possible, 1.0)
-
-    return accuracy
+    inputs = {path: float(total / entries) for path, (total, entries) in sums["inputs"].items()}
+    return Recording(layers, inputs, len(split.labels), this.timesteps)
 
 
 def _edges(fields) -> np.ndarray:
@@ -223,17 +213,75 @@ def _edges(fields) -> np.ndarray:
     return np.linspace(-limit, limit, BINS + 1)
 
 
-def _wide(found):
-    return jax.tree.map(
-        lambda x: np.asarray(x, np.int64 if np.issubdtype(x.dtype, np.integer) else float), found
-    )
+def _wide(x):
+    """With bits for the sum of many batches."""
+    return np.asarray(x, np.int64 if np.issubdtype(x.dtype, np.integer) else float)
 
 
-def _add(total, found):
-    """Sums of both, but for the extremes."""
-    result = jax.tree.map(np.add, total, _wide(found))
-    for path, layer in result["layers"].items():
-        ours, theirs = total["layers"][path], found["layers"][path]
-        layer["low"] = np.minimum(ours["low"], theirs["low"])
-        layer["high"] = np.maximum(ours["high"], theirs["high"])
-    return result
+def _measure(this: Experiment, edges: np.ndarray, sample: int, variables, batch, key) -> dict:
+    """What a batch adds to a recording, of fixed size.
+
+    Returns: "sums" of its examples; "largest" of each layer, minus the lowest potential and the
+      highest; "drawn" of each layer, a `Sample`.
+    """
+    model = this.model
+    if hasattr(model, "remat"):  # interception cannot look into its inner traces
+        model = model.clone(remat="none")
+    mask, inputs = batch["mask"], {}
+
+    def intercept(call, args, kwargs, context):
+        module = context.module
+        if isinstance(module, nn.Conv | nn.Dense) and context.method_name == "__call__":
+            inputs["/".join(module.path)] = _received(args[0], mask)
+        return call(*args, **kwargs)
+
+    images = augment.normalise(batch["image"], this.dataset.mean, this.dataset.std)
+    with nn.intercept_methods(intercept):
+        _, sown = model.apply(variables, steps.time_first(images), mutable=["trace"])
+    traces = flatten_dict(sown["trace"], sep="/")
+    layers, largest, drawn = {}, {}, {}
+    for number, path in enumerate(this.spiking_layers()):
+        currents, trace = traces[f"{path}/over_time"]
+        layers[path], largest[path] = _visited(trace, mask, edges)
+        drawn[path] = _draw(currents, trace, mask, jax.random.fold_in(key, number), sample)
+    return {"sums": {"layers": layers, "inputs": inputs}, "largest": largest, "drawn": drawn}
+
+
+def _visited(trace, mask, edges):
+    """Sums over a layer's potentials and spikes (T, B, ...), and the potentials' extremes."""
+    u = neurons.potential(trace.before)  # what f is evaluated at
+    real = jnp.broadcast_to(mask.reshape(1, -1, *[1] * (u.ndim - 2)) > 0, u.shape)
+    bins = len(edges) - 1
+    place = jnp.floor((u - edges[0]) * (bins / (edges[-1] - edges[0])))
+    place = jnp.clip(place, 0, bins - 1).astype(jnp.int32)
+    nonzero = real & (u != 0)
+    sums = {
+        "visits": jnp.zeros(bins, jnp.int32).at[place].add(nonzero.astype(jnp.int32)),
+        "zeros": (real & (u == 0)).sum(),
+        "spikes": ((trace.spikes != 0) & real).sum((0, 1)),
+    }
+    return sums, tuple(jnp.where(real, x, -jnp.inf).max() for x in (-u, u))
+
+
+def _draw(currents, trace, mask, key, sample):
+    """A `Sample` of that many of a layer's neurons, drawn from (T, B, ..., C)."""
+    valid = mask.sum().astype(jnp.int32) * currents[0, 0].size  # padding comes last
+    chosen = jax.random.randint(key, (sample,), 0, valid)
+    kept = (currents, neurons.potential(trace.before), trace.v_in, trace.spikes)
+    kept = (x.reshape(len(x), -1)[:, chosen].astype(jnp.float32) for x in kept)
+    return Sample(*kept, chosen % currents.shape[-1])
+
+
+def _received(x, mask):
+    """(sum, number of entries) of what a layer receives, (T*B, ...), (T, B, F) or (B, ...)."""
+    rows = x.reshape(-1, *x.shape[-3:]) if x.ndim == 4 else x.reshape(-1, x.shape[-1])
+    real = jnp.tile(mask, len(rows) // len(mask)).reshape(-1, *[1] * (rows.ndim - 1))
+    return (rows * real).sum(dtype=jnp.float32), real.sum() * rows[0].size
+
+
+def accuracy(run: Run, params: Any, *, examples: int = 0) -> float:
+    """Accuracy of the run's network with these parameters, on the examples of `record`, %."""
+    this = run.experiment
+    test = data.subset(this.dataset.test, examples)
+    this = this._replace(dataset=this.dataset._replace(test=test))
+    return experiment.evaluate(this, {**run.state.variables, "params": params})["accuracy"]

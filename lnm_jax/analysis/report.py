@@ -2,166 +2,440 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections import Counter
+from typing import TYPE_CHECKING
 
-from lnm_jax.analysis import curves, degrees, drawing, page, recording, runs, sections, side_by_side
+import numpy as np
+
+from lnm_jax import neurons
+from lnm_jax.analysis import (
+    activity,
+    curves,
+    degrees,
+    dynamics,
+    energy,
+    firing,
+    naming,
+    recording,
+)
+from lnm_jax.analysis.page import Page
 from lnm_jax.errors import ConfigError
-from lnm_jax.training import run_directory
+from lnm_jax.training import health, run_directory
+from lnm_jax.training.experiment import SATURATED
+from lnm_jax.training.run import load
 
 if TYPE_CHECKING:
     from lnm_jax.training.run import Run
 
 FILE = "report.html"
-FOLDER = "report"  # in the first run's directory, unless another is asked for
+FOLDER = "report"  # in the run's directory, unless another is asked for
 EXAMPLES = 1000
 
 
-class Report(NamedTuple):
-    """A report in memory.
-
-    Attributes:
-      html: of the page.
-      files: PNGs and CSVs behind it, by name.
-    """
-
-    html: str
-    files: dict[str, bytes]
-
-
 def write(
-    directories: Sequence[str],
+    directory: str,
     *,
     output: str | None = None,
     examples: int = EXAMPLES,
     loss: float = degrees.LOSS,
 ) -> str:
-    """Makes a report of one run, or of several of one architecture, and writes it.
+    """Makes the report of a run and writes it, with the PNGs and CSVs behind it.
 
     Nothing is written before all of it is made; report.html comes last.
 
     Args:
-      directories: of the runs.
-      output: folder for the report; None for "report" in the first run's directory.
-      examples: of the test set to run the networks on; 0 for all.
+      directory: of the run.
+      output: folder for the report; None for "report" in the run's directory.
+      examples: of the test set to run the network on; 0 for all.
       loss: percentage points of accuracy that a lower degree may cost.
     Returns: the page's path.
-    Raises: ConfigError for runs that cannot be read or compared, or a folder that cannot be
-      written.
+    Raises: ConfigError for a run that cannot be read, or a folder that cannot be written.
     """
     if examples < 0:
         raise ConfigError(f"--examples must be 0 (all) or more, got {examples}")
     if not loss >= 0:
         raise ConfigError(f"--loss must be 0 or more percentage points, got {loss}")
-    output = output or os.path.join(directories[0], FOLDER)
+    output = output or os.path.join(directory, FOLDER)
     if os.path.exists(output) and not os.path.isdir(output):
         raise ConfigError(f"{output}: exists and is not a directory; choose another --output")
-    report = make(runs.load_all(directories), examples=examples, loss=loss)
+    page = make(load(directory), examples=examples, loss=loss)
     path = os.path.join(output, FILE)
     with run_directory.writing(output):
         os.makedirs(output, exist_ok=True)
-        for name, content in (report.files | {FILE: report.html.encode()}).items():
-            _write(os.path.join(output, name), content)
+        for name, content in (page.files | {FILE: page.html().encode()}).items():
+            whole = os.path.join(output, name)
+            with open(f"{whole}.tmp", "wb") as file:
+                file.write(content)
+            os.replace(f"{whole}.tmp", whole)
     return path
 
 
-def make(loaded: Sequence[Run], *, examples: int = EXAMPLES, loss: float = degrees.LOSS) -> Report:
-    """The report of runs; of each configuration's first seed in detail. Args as in `write`.
+def make(run: Run, *, examples: int = EXAMPLES, loss: float = degrees.LOSS) -> Page:
+    """The report of a run. Args as in `write`."""
+    page = Page(os.path.basename(os.path.normpath(run.directory)))
+    recorded = recording.record(run, examples=examples)
+    _summary(page, run, recorded, examples)
+    _training(page, run)
+    _dynamics(page, run, recorded)
+    _names(page, run, recorded)
+    _firing(page, run, recorded)
+    _activity(page, run, recorded)
+    _health(page, run, examples)
+    _energy(page, run, recorded)
+    _degrees(page, run, recorded, examples, loss)
+    return page
 
-    Raises: ConfigError for runs of different architectures, or the same run twice.
-    """
-    names = [runs.name_of(run) for run in loaded]
-    if len({os.path.realpath(run.directory) for run in loaded}) < len(loaded):
-        raise ConfigError("the same run was given twice; give each run once")
-    runs.check_same_architecture(loaded)
-    recorded = {run.directory: recording.record(run, examples=examples) for run in loaded}
-    groups, drawn = curves.picture(loaded)
-    files = {"curves.png": drawing.png(drawn), "curves.csv": _csv(_curve_rows(groups))}
-    parts = [("Training", sections.training(groups, files["curves.png"]))]
-    if len(loaded) > 1:
-        parts.append(("Side by side", _compared(groups, recorded, files)))
-    for group in groups:
-        run = group.runs[0]
-        # Files of each detailed run have a name of their own where there are several.
-        prefix = f"{runs.name_of(run)}-" if len(groups) > 1 else ""
-        for section in sections.of_run(run, recorded[run.directory], examples, loss):
-            heading = f"{section.title}: {group.label}" if len(groups) > 1 else section.title
-            content = section.before
-            for name, png in section.pictures.items():
-                files[f"{prefix}{name}.png"] = png
-                content += page.image(png, heading, section.captions[name])
-            for name, rows in section.tables.items():
-                files[f"{prefix}{name}.csv"] = _csv(rows)
-            parts.append((heading, content + section.after))
-    first = loaded[0]
-    title = names[0] if len(loaded) == 1 else f"{len(loaded)} runs: {', '.join(names)}"
-    lead = (
+
+def _summary(page, run, recorded, examples):
+    config = run.experiment.config
+    last = run.experiment.steps_until(config.epochs)
+    accuracy = recording.accuracy(run, run.state.params, examples=examples)
+    page.paragraph(
         "What the neurons of a trained spiking network have learned. Figures and tables are also "
         "files beside this page; the method of each is in docs/analysis.md."
     )
-    head = sections.summary(first, recorded[first.directory], groups)
-    return Report(page.page(title, lead, parts, head), files)
-
-
-def _compared(groups, recorded, files):
-    rows = side_by_side.table(groups, recorded)
-    _, drifts = side_by_side.drifts(groups)
-    _, rates = side_by_side.rates(groups, recorded)
-    files["side_by_side.csv"] = _csv(rows)
-    files["side_by_side_dynamics.png"] = drawing.png(drifts)
-    files["side_by_side_rates.png"] = drawing.png(rates)
-    return (
-        page.paragraph(
-            "Runs whose configurations differ in nothing but the seed are one row: mean ± sample "
-            "standard deviation over its runs."
-        )
-        + page.table(rows)
-        + page.image(
-            files["side_by_side_dynamics.png"],
-            "f of every layer, all runs",
-            "f(u) of every layer, a line a run, a colour a configuration; dotted: the threshold.",
-        )
-        + page.image(
-            files["side_by_side_rates.png"],
-            "spike rates, all runs",
-            "Spike rate of every layer on the test examples; bars are means over seeds, whiskers "
-            "one sample standard deviation.",
-        )
+    page.facts(
+        [
+            ("data", config.data.name),
+            ("network", config.model.name),
+            ("neurons", config.neuron.kind),
+            ("timesteps", str(recorded.timesteps)),
+            ("spiking layers", str(len(recorded.layers))),
+            ("test examples seen", str(recorded.examples)),
+            ("accuracy on them", f"{accuracy:.2f} %"),
+            ("checkpoint", f"step {int(run.state.step)} of {last}"),
+        ]
     )
 
 
-def _curve_rows(groups):
-    for group in groups:
-        accuracy = curves.mean_and_deviation(group.accuracy)
-        loss = curves.mean_and_deviation(group.loss)
-        for place, epoch in enumerate(group.epochs):
-            yield {
-                "configuration": group.label,
-                "runs": len(group.runs),
-                "epoch": int(epoch),
-                "accuracy": accuracy[0][place],
-                "accuracy deviation": accuracy[1][place],
-                "loss": loss[0][place],
-                "loss deviation": loss[1][place],
+def _training(page, run):
+    page.section("Training")
+    facts, drawn = curves.picture(run)
+    if not len(facts.epochs):
+        page.paragraph("No evaluation is recorded in metrics.jsonl yet.")
+        return
+    page.picture(
+        "curves",
+        drawn,
+        "Accuracy and loss on the whole test set after every epoch, and the training loss, from "
+        "metrics.jsonl.",
+    )
+    rows = zip(facts.epochs, facts.accuracy, facts.loss, strict=True)
+    page.csv("curves", [{"epoch": int(e), "accuracy": a, "loss": x} for e, a, x in rows])
+
+
+def _dynamics(page, run, recorded):
+    """Figure 2 with visits, threshold and fixed points."""
+    page.section("Learned dynamics")
+    facts, drawn = dynamics.picture(run, recorded)
+    fields = run.experiment.config.neuron
+    table, rest = [], []
+    for number, (path, layer) in enumerate(recorded.layers.items(), 1):
+        beyond = facts.extrapolated[path]
+        table.append(
+            {
+                "layer": number,
+                "path": path,
+                "lowest u": layer.low,
+                "highest u": layer.high,
+                "u = 0, %": 100 * layer.at_zero,
+                "beyond the bound, %": "" if beyond is None else 100 * beyond,
+                "fixed points": _points(run, facts.rest[path]),
             }
+        )
+        rest += [{"layer": number, "path": path} | p._asdict() for p in facts.rest[path] or []]
+    if not neurons.one_variable(run.experiment.neuron):
+        page.paragraph(
+            "These neurons have two variables: f is shown with the second one at its start, and "
+            "fixed points of the pair are not searched."
+        )
+    if run.experiment.config.spiking.sharing == "channel":
+        page.paragraph(
+            "Every channel has a neuron of its own: thin lines are channels, the bold line is "
+            f"their mean; fixed points are those of at most {dynamics.MOST_CHANNELS} channels."
+        )
+    if recorded.timesteps == 1:
+        page.paragraph(
+            "T = 1: f is only ever evaluated at the starting potential, so it cannot matter."
+        )
+    page.picture(
+        "dynamics",
+        drawn,
+        "f of every spiking layer, numbered in the order they run (the paper's Figure 2), over "
+        f"the LIF line with decay {fields.decay:g}. The pale histogram counts the potentials at "
+        "which f was evaluated on the test examples, without exact zeros; f is bold where 99.9 % "
+        "of them are, and extrapolates where it is thin. A fixed point is where f(u) = 0; it is "
+        "stable if |1 + f'(u)| < 1.",
+    )
+    page.table(table, file="dynamics")
+    page.csv("fixed_points", rest)
+    page.csv(
+        "drifts",
+        (
+            {"path": path, "channel": "" if curve.ndim == 1 else channel, "u": u, "f": value}
+            for path, curve in facts.f.items()
+            for channel, column in enumerate(curve.reshape(len(facts.u), -1).T)
+            for u, value in zip(facts.u.tolist(), column.tolist(), strict=True)
+        ),
+    )
+    page.csv(
+        "visits",
+        (
+            {"path": path, "u": u, "visits": int(count)}
+            for path, layer in recorded.layers.items()
+            for u, count in zip(layer.centres.tolist(), layer.visits, strict=True)
+            if count
+        ),
+    )
 
 
-def _csv(rows) -> bytes:
-    """Rows as CSV; the columns are those of all rows, in order of appearance."""
-    rows = list(rows)
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
+def _points(run, points):
+    if points is None:
+        one = neurons.one_variable(run.experiment.neuron)
+        return "f is 0 on an interval" if one else "not searched"
+    points = [point for point in points if point.reachable]
+    kinds = ["stable" if point.stable else "unstable" for point in points]
+    if any(point.channel is not None for point in points):
+        return ", ".join(f"{count} {kind}" for kind, count in Counter(kinds).items())
+    return ", ".join(f"{p.u + 0.0:.2f} {kind}" for p, kind in zip(points, kinds, strict=True))
 
 
-def _write(path: str, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    with open(path + ".tmp", "wb") as file:
-        file.write(content)
-    os.replace(path + ".tmp", path)
+def _tally(names):
+    counts = Counter(name.name for name in names).most_common()
+    return ", ".join(f"{count} {name}" for name, count in counts)
+
+
+def _names(page, run, recorded):
+    """The nearest family of every layer (5.3)."""
+    page.section("Names")
+    found, drawn = naming.picture(run, recorded)
+    rows = naming.table(found)
+    by_channel = len(rows) > len(found)
+    page.paragraph(f"By name: {_tally(name for names in found.values() for name in names)}.")
+    page.picture(
+        "names",
+        drawn,
+        "Section 5.3 by a rule: each family is fitted by least squares weighted by the visits; the "
+        f"nearest has the fewest parameters within {naming.TOLERANCE:g} of the best R2, and names "
+        f"the layer if its R2 is at least {naming.LEAST:g}. The paper named its layers by eye."
+        + (" Drawn: each layer's first channel." if by_channel else ""),
+    )
+    if by_channel:  # the CSV has every channel
+        page.table(
+            [
+                {"layer": number, "path": path, "names of its channels": _tally(names)}
+                for number, (path, names) in enumerate(found.items(), 1)
+            ]
+        )
+    else:
+        columns = ("layer", "path", "name", "formula", "parameters", "r2", "reason")
+        page.table([{key: row[key] for key in columns} for row in rows])
+    page.csv("names", rows)
+
+
+def _firing(page, run, recorded):
+    page.section("Firing")
+    found, drawn = firing.f_i_curves(run, recorded)
+    page.picture(
+        "f_i_curves",
+        drawn,
+        "Spikes per timestep under a constant current from the reset state, over "
+        f"{firing.TIMESTEPS} timesteps; in discrete time rates are 1/k. Pale: currents that the "
+        "layer received on the test examples.",
+    )
+    page.csv(
+        "f_i_curves",
+        (
+            {"path": path, "current": float(current), "rate": float(np.mean(rate))}
+            for path, rates in found.rates.items()
+            for current, rate in zip(found.currents, rates, strict=True)
+        ),
+    )
+    traces, drawn = firing.traces(run, recorded)
+    page.picture(
+        "traces",
+        drawn,
+        "Some neurons on currents that they received, chosen to spike at about a third of the "
+        "timesteps. The potential is that compared with the threshold, before the reset.",
+    )
+    if run.experiment.config.spiking.membrane_norm:
+        page.paragraph(
+            "With membrane_norm the normalised potential is compared with the threshold: the one "
+            "shown is that before it, and f-I curves are of neurons without it."
+        )
+    page.csv(
+        "traces",
+        (
+            {
+                "path": path,
+                "neuron": n + 1,
+                "timestep": t + 1,
+                "current": float(trace.currents[t, n]),
+                "potential": float(trace.v_in[t, n]),
+                "spike": int(trace.spikes[t, n]),
+            }
+            for path, trace in traces.items()
+            for t, n in np.ndindex(trace.spikes.shape)
+        ),
+    )
+
+
+def _activity(page, run, recorded):
+    page.section("Activity")
+    history, drawn = activity.picture(run, recorded)
+    columns = ("spike rate", "dead, %", "saturated, %")
+
+    def row(rate, dead, saturated):
+        values = zip(columns, (rate, 100 * dead, 100 * saturated), strict=True)
+        return {name: float(value) for name, value in values if np.isfinite(value)}
+
+    rows = [
+        {"layer": number, "path": path} | row(layer.rate, layer.dead, layer.saturated)
+        for number, (path, layer) in enumerate(recorded.layers.items(), 1)
+    ]
+    silent = [str(row["layer"]) for row in rows if row["dead, %"] == 100]
+    if silent:
+        page.paragraph(
+            f"No neuron of layer {', '.join(silent)} spiked: the layers after it see nothing of it."
+        )
+    caption = (
+        f"Left: {'activity' if history.has_shares else 'spike rates'} on the whole test set after "
+        f"every epoch. Right: on the {recorded.examples} examples of this report. Dead is the "
+        "share of a layer's neurons that never spiked, saturated of those that spiked in "
+        f"{SATURATED:.0%} of the timesteps or more."
+    )
+    if history.has_shares:
+        caption += (
+            " Over training, thin lines are layers, bold ones their mean, and the layer with the "
+            "largest share in the end has its number. On fewer examples more neurons never spike."
+        )
+    page.picture("activity", drawn, caption)
+    page.table(rows, file="activity")
+    page.csv(
+        "activity_over_training",
+        (
+            {"path": path, "epoch": int(epoch)} | row(*values)
+            for path in recorded.layers
+            for epoch, *values in zip(
+                history.epochs,
+                history.rates[path],
+                history.dead[path],
+                history.saturated[path],
+                strict=True,
+            )
+        ),
+    )
+
+
+def _health(page, run, examples):
+    page.section("Health")
+    found = health.measure(run.experiment, run.state, examples=examples)
+    for sentence in health.illnesses(run.experiment.config, found) or ["Nothing is clearly ill."]:
+        page.paragraph(sentence)
+    layers = [{"path": path} | layer._asdict() for path, layer in found.layers.items()]
+    kernels = [{"path": path} | kernel._asdict() for path, kernel in found.kernels.items()]
+    page.table(
+        layers,
+        "Spiking layers on test examples: spikes per neuron and timestep, and shares of neurons "
+        "that never spiked and nearly always did, and of potentials inside the surrogate's window",
+        file="health_layers",
+    )
+    page.table(
+        kernels,
+        "Kernels: norm, over that at the start (or that Muon holds), gradient of one training "
+        "batch, and size of a step at the highest learning rate over the kernel's",
+        file="health_kernels",
+    )
+
+
+def _energy(page, run, recorded):
+    """Energy by layer, and against LIF."""
+    page.section("Energy")
+    rows, drawn = energy.picture(run, recorded)
+    costs, kind = energy.Costs(), run.experiment.config.neuron.kind
+    found = energy.compare(run, recorded)
+    lines = {
+        "operations (Eq. 17)": "operations",
+        "operations, no MAC for u = 0": "skipping_zeros",
+        "operations and memory traffic": "with_memory",
+    }
+    # Large networks in the unit of the paper's Table 3.
+    factor, unit = (1, "mJ") if found.lif.operations >= 0.1 else (1e3, "µJ")
+    sums = [
+        {
+            "counted": label,
+            f"LIF, {unit}": factor * getattr(found.lif, field),
+            f"{kind} ({found.macs} MACs), {unit}": factor * getattr(found.own, field),
+            "overhead, %": getattr(found.overhead, field),
+        }
+        for label, field in lines.items()
+    ]
+    page.picture(
+        "energy",
+        drawn,
+        "Energy of one inference by layer: multiply-accumulates of the first layer and of the "
+        f"neurons ({costs.mac} pJ each), accumulates of the others times their input's spike rate "
+        f"({costs.ac} pJ each; 32 bits, 45 nm: section 5.4, Horowitz 2014). Memory traffic is a "
+        f"model: {costs.word} pJ a 32-bit word; {costs.words_per_mac} words a MAC of the first "
+        f"layer, {costs.words_per_ac} an accumulate, {costs.words_per_update} a neuron's update.",
+    )
+    page.table(
+        sums,
+        "This network, with its own neurons and with LIF at equal rates",
+        file="energy_sums",
+    )
+    page.paragraph(
+        "The line without MACs at u = 0 is a lower bound: f(0) = 0, so hardware that updates only "
+        "active neurons need not evaluate f there. T passes of the first layer are counted, as "
+        "Eq. 17 does, also for static images."
+    )
+    page.csv(
+        "energy",
+        (
+            row._asdict() | {"operations mJ": row.operations(costs), "memory mJ": row.memory(costs)}
+            for row in rows
+        ),
+    )
+
+
+def _degrees(page, run, recorded, examples, loss):
+    """Lower degrees (4.2.3), or why there is none."""
+    page.section("Lower degrees")
+    reason = degrees.refusal(run)
+    if reason:
+        page.paragraph(reason)
+        return
+    found, drawn = degrees.reduce(run, recorded, examples=examples, loss=loss)
+    rows = [
+        {
+            "degree": one.degree,
+            "accuracy, %": one.accuracy,
+            "changed spikes, mean of layers, %": 100 * float(np.mean(list(one.changed.values()))),
+            "in the worst layer, %": 100 * max(one.changed.values()),
+            "energy (Eq. 17), µJ": 1e3 * one.energy.operations,
+        }
+        for one in found.degrees
+    ]
+    page.paragraph(
+        f"The smallest degree that costs at most {loss:g} percentage points of accuracy on these "
+        f"{recorded.examples} examples is {found.smallest}, of {found.degrees[0].degree}. One "
+        f"example is {100 / recorded.examples:.2g} points."
+    )
+    page.picture(
+        "degrees",
+        drawn,
+        "Section 4.2.3: f of every layer is replaced by the polynomial of lower degree that is "
+        "nearest by least squares over the potentials visited; nothing is trained again. Changed "
+        "spikes are counted on the currents that each layer received in the trained network; "
+        "energy is at the trained network's rates.",
+    )
+    page.table(rows, file="degrees")
+    page.csv(
+        "degrees_by_layer",
+        (
+            {"degree": one.degree, "path": path, "changed": changed, "error": one.error[path]}
+            for one in found.degrees
+            for path, changed in one.changed.items()
+        ),
+    )

@@ -15,9 +15,9 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from lnm_jax import data, neurons
-from lnm_jax.data import augment
 from lnm_jax.errors import ConfigError
-from lnm_jax.export import drifts, files
+from lnm_jax.export import files
+from lnm_jax.export.bundle import describe
 from lnm_jax.export.graph import Node
 from lnm_jax.export.network import Network, accuracy
 
@@ -33,7 +33,6 @@ def best_lif(network: Network) -> dict[str, np.ndarray]:
     this, model = network.experiment, network.model
     size = min(this.config.data.eval_batch_size, len(this.dataset.train.labels))
     images = next(data.eval_batches(this.dataset.train, size))["image"]
-    images = augment.normalise(images, this.dataset.mean, this.dataset.std)
 
     def fit(path, u):
         drift = neurons.drift_of(model.neuron, network.of(path), u)
@@ -43,12 +42,11 @@ def best_lif(network: Network) -> dict[str, np.ndarray]:
     @jax.jit
     def run(params, x):
         _, sown = model.apply({"params": params}, x, mutable=["trace"])
-        traces = flatten_dict(sown["trace"], is_leaf=lambda _, x: isinstance(x, tuple))
-        found = {"/".join(path[:-1]): trace.before for path, (_, trace) in traces.items()}
-        return {path: fit(path, u) for path, u in found.items()}
+        traces = flatten_dict(sown["trace"])
+        visited = {"/".join(path[:-1]): trace.before for path, (_, trace) in traces.items()}
+        return {path: fit(path, u) for path, u in visited.items()}
 
-    x = images if images.ndim == 4 else images.swapaxes(0, 1)
-    return jax.device_get(run(network.params, x))
+    return jax.device_get(run(network.params, network.inputs(images)))
 
 
 def with_lif(network: Network, leaks: dict[str, np.ndarray]) -> Network:
@@ -128,7 +126,7 @@ def _own_lines(network: Network, fields: dict) -> dict | None:
     lines = {}
     for node in network.nodes:
         if node.kind == "spiking":
-            facts, arrays = drifts.describe(network.model.neuron, fields, network.of(node.name))
+            facts, arrays = describe(network.model.neuron, fields, network.of(node.name))
             theta = arrays.get("theta", np.zeros(0))
             if facts["drift"] != "polynomial" or len(theta) != 1 or facts["bound"] != "none":
                 return None
