@@ -8,9 +8,9 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from lnm_jax import files
 from lnm_jax.analysis import curves, degrees, drawing, page, recording, runs, sections, side_by_side
 from lnm_jax.errors import ConfigError
-from lnm_jax.training import run_directory
 
 if TYPE_CHECKING:
     from lnm_jax.training.run import Run
@@ -61,7 +61,7 @@ def write(
         raise ConfigError(f"{output}: exists and is not a directory; choose another --output")
     report = make(runs.load_all(directories), examples=examples, loss=loss)
     path = os.path.join(output, FILE)
-    with run_directory.writing(output):
+    with files.writing(output):
         os.makedirs(output, exist_ok=True)
         for name, content in (report.files | {FILE: report.html.encode()}).items():
             _write(os.path.join(output, name), content)
