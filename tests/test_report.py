@@ -12,7 +12,7 @@ import pytest
 from catalogue import after_each
 from conftest import TINY
 
-from lnm_jax import data, files
+from lnm_jax import data
 from lnm_jax.analysis import __main__ as command
 from lnm_jax.analysis import (
     curves,
@@ -65,7 +65,8 @@ def save(run, accuracy=10.0):
     with Checkpoints(os.path.join(directory, "checkpoints"), keep=1) as checkpoints:
         checkpoints.save(run.state.replace(step=np.int32(3)), accuracy=accuracy)
     records = [record | {"accuracy": accuracy} for record in run.records]
-    files.write(f"{directory}/metrics.jsonl", "".join(json.dumps(r) + "\n" for r in records))
+    with open(os.path.join(directory, "metrics.jsonl"), "w") as file:
+        file.writelines(json.dumps(record) + "\n" for record in records)
 
 
 @pytest.fixture(scope="module")
