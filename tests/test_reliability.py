@@ -35,11 +35,11 @@ from lnm_jax.training.steps import TrainState
 
 
 def test_a_run_that_is_asked_to_stop_saves_and_goes_on_as_if_undisturbed(config, command, tmp_path):
-    config.epochs, config.name = 12, "whole"
+    config.epochs, config.name = 6, "whole"
     whole = loop.train(config)
 
     config.name = "stopped"
-    fields = (f"--config.directory={tmp_path}", "--config.name=stopped", "--config.epochs=12")
+    fields = (f"--config.directory={tmp_path}", "--config.name=stopped", "--config.epochs=6")
     process = command(*fields)
     metrics_file = tmp_path / "stopped" / metrics.FILE
     while not (metrics_file.exists() and metrics_file.read_text()):
@@ -48,7 +48,7 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on_as_if_undisturbed(config,
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=120)
     assert process.returncode == Interrupted.status, error
-    assert error.endswith("of 36; the same command goes on\n")
+    assert error.endswith("of 18; the same command goes on\n")
     stopped = loop.train(config)
     assert stopped.images_per_second is not None  # there were steps left to do
     jax.tree.map(np.testing.assert_array_equal, stopped.state, whole.state)
