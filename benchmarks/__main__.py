@@ -17,12 +17,10 @@ import tempfile
 import jax
 
 from benchmarks import (
-    damage,
     data,
     gpu,
     gpu_steps,
     growth,
-    kills,
     neuron,
     neuron_memory,
     operations,
@@ -37,11 +35,9 @@ from lnm_jax import launch
 from lnm_jax.errors import ConfigError
 
 BENCHMARKS = {
-    "damage": damage.run,
     "data": data.run,
     "gpu_steps": gpu_steps.run,
     "growth": growth.run,
-    "kills": kills.run,
     "neuron": neuron.run,
     "neuron_memory": neuron_memory.run,
     "operations": operations.run,
