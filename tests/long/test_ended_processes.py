@@ -85,7 +85,8 @@ def test_kill_9_while_writing_leaves_the_checkpoint_before(tmp_path):
         shutil.rmtree(tmp_path / "c")
 
 
-def test_a_full_disk_ends_the_command_in_one_line_and_it_goes_on_later(command, tmp_path):
+def test_a_full_disk_ends_the_command_in_one_line_and_it_goes_on_later(command, monkeypatch):
+    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")  # whose files were torn as well
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     fields = ("--config.name=run", "--config.progress=false", "--config.epochs=1")
     try:
@@ -95,10 +96,8 @@ def test_a_full_disk_ends_the_command_in_one_line_and_it_goes_on_later(command, 
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     _, error = process.communicate(timeout=240)
     assert process.returncode == 2, error
-    # jax may warn that it can't keep compiled programs.
-    ours = [x for x in error.splitlines() if "cache" not in x and "warnings.warn" not in x]
-    assert len(ours) == 1, error
-    assert "checkpoint could not be written (File too large); earlier ones are intact" in ours[0]
+    assert error.count("\n") == 1, error
+    assert "checkpoint could not be written (File too large); earlier ones are intact" in error
     process = command(*fields, tiny=False)
     _, error = process.communicate(timeout=240)
     assert (process.returncode, error) == (0, "")
