@@ -1,11 +1,12 @@
-"""One run of several processes, on this machine: the same results, and no waiting for the dead."""
+"""One run of two processes, on this machine: the same results as of one."""
 
 import json
 import socket
-import time
 
 import numpy as np
 import pytest
+
+from lnm_jax.training import loop
 
 # The processes of these tests wait for each other: side by side they would take turns.
 pytestmark = pytest.mark.xdist_group("processes")
@@ -18,6 +19,7 @@ def free_port():
 
 
 def start_two(command, *fields, devices):
+    """Starts both processes of a run; see the fixture `command`."""
     port = free_port()
     return [
         command(
@@ -32,43 +34,21 @@ def start_two(command, *fields, devices):
     ]
 
 
-def records(directory):
-    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-
-
-def test_two_processes_of_four_devices_train_as_one_of_eight(command, tmp_path):
-    one = command("--config.name=one", "--config.epochs=1", devices=8)
-    _, error = one.communicate(timeout=240)
-    assert one.returncode == 0, error
-    for process in start_two(command, "--config.name=two", "--config.epochs=1", devices=4):
+def test_two_processes_train_as_one(command, config, tmp_path):
+    config.epochs, config.name = 1, "one"
+    one = loop.train(config)
+    fields = (f"--config.directory={tmp_path}", "--config.name=two", "--config.epochs=1")
+    for process in start_two(command, *fields, devices=2):
         _, error = process.communicate(timeout=240)
         assert process.returncode == 0, error
-    ours, theirs = (records(tmp_path / "runs" / name) for name in ("two", "one"))
-    assert [r["step"] for r in ours] == [r["step"] for r in theirs]
-    for a, b in zip(ours, theirs, strict=True):
-        assert set(a) == set(b)
+        assert not error
+    # Written once, by the first; and one process of one device goes on from there.
+    config.name = "two"
+    two = loop.train(config)
+    assert two.images_per_second is None  # no step was left to do
+    lines = (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()
+    assert two.records == [json.loads(line) for line in lines]
+    for a, b in zip(two.records, one.records, strict=True):
+        assert (set(a), a["step"]) == (set(b), b["step"])
         np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-4)
         np.testing.assert_allclose(a["accuracy"], b["accuracy"], atol=0.5)  # of 360: one image
-    # Written once, by the first; and one process of one device goes on from there.
-    resumed = command("--config.name=two", "--config.epochs=1")
-    out, error = resumed.communicate(timeout=240)
-    assert resumed.returncode == 0, error
-    assert "no step was left to do" in out
-
-
-def test_a_process_that_dies_makes_the_others_stop(command, tmp_path):
-    fields = ("--config.name=run", "--config.epochs=3000")
-    first, second = start_two(command, *fields, devices=1)
-    metrics = tmp_path / "runs" / "run" / "metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while not (metrics.exists() and metrics.read_text().count("\n") > 3):
-        assert first.poll() is None, first.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    first.kill()
-    died = time.monotonic()
-    _, error = second.communicate(timeout=60)
-    assert time.monotonic() - died < 60
-    assert second.returncode not in (0, None)
-    assert "another process of the run ended" in error or "another task died" in error
-    first.communicate()

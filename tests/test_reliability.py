@@ -21,11 +21,11 @@ from lnm_jax.errors import ConfigError, Interrupted, NonFiniteError
 from lnm_jax.training import (
     experiment,
     health,
+    interrupt,
     loop,
     losses,
     metrics,
     optimizer,
-    parallel,
     run_directory,
     steps,
 )
@@ -34,59 +34,36 @@ from lnm_jax.training.steps import TrainState
 # --- Signals --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_is_asked_to_stop_saves_and_goes_on_as_if_undisturbed(
-    config, number, monkeypatch
-):
-    before = signal.getsignal(number)
-    config.name = "whole"
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on_as_if_undisturbed(config, command, tmp_path):
+    config.epochs, config.name = 6, "whole"
     whole = loop.train(config)
 
     config.name = "stopped"
-    train_step = parallel.parallel
-
-    def signalled(*arguments, **options):
-        step, calls = train_step(*arguments, **options), []
-
-        def call(*arguments):
-            calls.append(None)
-            if options["donate"] and len(calls) == 4:
-                os.kill(os.getpid(), number)
-            return step(*arguments)
-
-        return call
-
-    monkeypatch.setattr(parallel, "parallel", signalled)
-    with pytest.raises(Interrupted, match=r"stopped after step [45] of 6; the same command goes"):
-        loop.train(config)
-    monkeypatch.undo()
+    fields = (f"--config.directory={tmp_path}", "--config.name=stopped", "--config.epochs=6")
+    process = command(*fields)
+    metrics_file = tmp_path / "stopped" / metrics.FILE
+    while not (metrics_file.exists() and metrics_file.read_text()):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == Interrupted.status, error
+    assert error.endswith("of 18; the same command goes on\n")
     stopped = loop.train(config)
+    assert stopped.images_per_second is not None  # there were steps left to do
     jax.tree.map(np.testing.assert_array_equal, stopped.state, whole.state)
     assert stopped.records == whole.records
-    assert signal.getsignal(number) == before
 
 
-def test_a_second_signal_ends_the_process_at_once_even_in_a_long_call():
-    program = (
-        "import ctypes\n"
-        "from lnm_jax.training.interrupt import Interrupts\n"
-        "lock, library = ctypes.create_string_buffer(64), ctypes.CDLL(None)\n"
-        "with Interrupts():\n"
-        "    print('ready', flush=True)\n"
-        "    library.pthread_mutex_lock(lock)\n"
-        "    library.pthread_mutex_lock(lock)\n"  # never returns: Python runs no handler
-    )
-    command = [sys.executable, "-c", program]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
-        assert process.poll() is None  # the first one waits for the step
-        process.send_signal(signal.SIGTERM)
-        try:
-            assert process.wait(20) == 128 + signal.SIGTERM
-        finally:
-            process.kill()
+@pytest.mark.parametrize("number", interrupt.SIGNALS)
+def test_the_first_signal_asks_and_the_second_ends_the_process(number):
+    before = [signal.getsignal(each) for each in interrupt.SIGNALS]
+    with interrupt.Interrupts() as interrupts:
+        assert not interrupts.asked
+        os.kill(os.getpid(), number)
+        assert interrupts.asked
+        assert {signal.getsignal(each) for each in interrupt.SIGNALS} == {signal.SIG_DFL}
+    assert [signal.getsignal(each) for each in interrupt.SIGNALS] == before
 
 
 # --- Numbers --------------------------------------------------------------------------------
@@ -237,93 +214,65 @@ def test_a_directory_that_cannot_be_made_is_named(config, tmp_path):
 
 
 def test_two_runs_do_not_share_a_directory(tmp_path):
-    directory = str(tmp_path)
-    program = (
-        "import sys\n"
-        "from lnm_jax.training import run_directory\n"
-        "with run_directory.locked(sys.argv[1]):\n"
-        "    print('locked', flush=True)\n"
-        "    sys.stdin.read()\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", program, directory],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as other:
-        assert other.stdout.readline() == "locked\n"
-        with (
-            pytest.raises(ConfigError, match=f"process {other.pid} on .* trains here"),
-            run_directory.locked(directory),
-        ):
-            pass
-        other.kill()  # a crash leaves no lock behind
-    with run_directory.locked(directory):
+    with (
+        run_directory.locked(str(tmp_path)),
+        pytest.raises(ConfigError, match=rf"process {os.getpid()} on .* trains here; choose"),
+        run_directory.locked(str(tmp_path)),
+    ):
+        pass
+    with run_directory.locked(str(tmp_path)):
         pass
 
 
 # --- Several devices ------------------------------------------------------------------------
 
 
-def test_a_step_reduces_the_gradient_once(tmp_path):
-    program = """
-import re, jax
-from lnm_jax.configs import digits
+LOSSES = """
 from lnm_jax import data
+from lnm_jax.configs import digits
 from lnm_jax.training import experiment, parallel
-config = digits.get_config()
-config.timesteps, config.data.batch_size = 2, 4
-config.model.stem, config.model.widths, config.model.blocks = 4, (4,), (1,)
-this = experiment.build(config)
-state = parallel.replicate(this.init())
-batch = next(data.train_batches(this.dataset.train, 0, 4, 0, 1))
-text = this.train_step.lower(state, batch).as_text()
+
+def losses():
+    config = digits.get_config()
+    config.timesteps, config.data.batch_size, config.log_every = 2, 4, 1
+    config.loss.name, config.loss.im_weight = "im_loss", 50.0
+    config.model.stem, config.model.widths, config.model.blocks = 4, (4,), (3,)
+    this = experiment.build(config)
+    state = parallel.replicate(this.init())
+    batches = list(data.train_batches(this.dataset.train, 0, 4, 0, 2))
+    found, text = [], this.train_step.lower(state, batches[0]).as_text()
+    for batch in batches:
+        state, metrics = this.train_step(state, batch)
+        found.append(float(metrics["loss"].reshape(-1)[0]))
+    return found, text, state
+"""
+ON_TWO = """
+import re, jax
+found, text, state = losses()
 sizes = []
 for part in text.split("stablehlo.all_reduce")[1:]:
     shape = re.search(r"\\) : \\(tensor<([^>]*)>\\)", part).group(1)
     sizes.append(int(shape.split("x")[0]) if "x" in shape else 1)
-parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-print(parameters, *sizes)
+print(*found, sum(leaf.size for leaf in jax.tree.leaves(state.params)), *sizes)
 """
-    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    env["PYTHONPATH"] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def test_on_two_devices_a_step_reduces_the_gradient_once_and_im_loss_is_the_same():
+    """IM loss's target is for the mean over the whole batch, not for each device's share."""
+    env = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}
+    env["XLA_FLAGS"] += " --xla_force_host_platform_device_count=2"
     result = subprocess.run(
-        [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
+        [sys.executable, "-c", LOSSES + ON_TWO], env=env, capture_output=True, text=True, check=True
     )
-    parameters, *sizes = map(int, result.stdout.split())
+    *two, parameters = map(float, result.stdout.split()[:3])
+    sizes = list(map(int, result.stdout.split()[3:]))
     large = [size for size in sizes if size > 16]
     assert large == [parameters + 2]  # loss and accuracy travel along
     assert len(sizes) > 1  # BatchNorm's, of 4 channels
-
-
-def test_im_loss_is_the_same_on_one_device_and_on_two():
-    """Its target is for the mean over the whole batch, not for each device's share."""
-    program = """
-import jax
-from lnm_jax.configs import digits
-from lnm_jax import data
-from lnm_jax.training import experiment, parallel
-config = digits.get_config()
-config.timesteps, config.data.batch_size, config.log_every = 2, 4, 1
-config.loss.name, config.loss.im_weight = "im_loss", 50.0
-config.model.stem, config.model.widths, config.model.blocks = 4, (4,), (3,)
-this = experiment.build(config)
-state = parallel.replicate(this.init())
-for batch in data.train_batches(this.dataset.train, 0, 4, 0, 2):
-    state, metrics = this.train_step(state, batch)
-    print(float(metrics["loss"].reshape(-1)[0]))
-"""
-    found = []
-    for devices in (1, 2):
-        flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
-        env = {**os.environ, "XLA_FLAGS": flags}
-        env["PYTHONPATH"] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        result = subprocess.run(
-            [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
-        )
-        found.append([float(line) for line in result.stdout.split()])
+    scope = {}
+    exec(LOSSES, scope)
     # Two shares in place of the whole change the first loss by a tenth, at this weight.
-    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    assert two == pytest.approx(scope["losses"]()[0], rel=1e-5)
 
 
 def test_experiments_build_on_arrays_of_the_callers_own(config):

@@ -10,17 +10,28 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 BELOW = {
     "errors": set(),
     "checks": {"errors"},
+    "files": {"errors"},
     "launch": set(),
     "recompute": set(),
     "configs": set(),
     "neurons": {"checks", "errors", "recompute"},
     "layers": {"neurons", "recompute"},
     "models": {"checks", "layers", "neurons"},
-    "data": {"checks", "errors", "neurons"},
-    "training": {"checks", "configs", "data", "errors", "launch", "layers", "models", "neurons"},
+    "data": {"checks", "errors", "files", "neurons"},
+    "training": {
+        "checks",
+        "configs",
+        "data",
+        "errors",
+        "files",
+        "launch",
+        "layers",
+        "models",
+        "neurons",
+    },
     "cli": {"analysis", "configs", "errors", "export", "launch", "training"},
-    "export": {"data", "errors", "launch", "layers", "models", "neurons", "training"},
-    "analysis": {"data", "errors", "launch", "layers", "models", "neurons", "training"},
+    "export": {"data", "errors", "files", "launch", "layers", "models", "neurons", "training"},
+    "analysis": {"data", "errors", "files", "launch", "layers", "models", "neurons", "training"},
 }
 # neurons is pure JAX; optional packages are imported inside the functions that use them.
 ALLOWED_AT_TOP = {

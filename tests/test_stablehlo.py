@@ -9,9 +9,10 @@ import jax
 import numpy as np
 import pytest
 
+from lnm_jax import files
 from lnm_jax.errors import ConfigError
 from lnm_jax.export import __main__ as command
-from lnm_jax.export import files, network, stablehlo
+from lnm_jax.export import network, stablehlo
 
 pytest.importorskip("flatbuffers")
 

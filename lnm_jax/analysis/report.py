@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lnm_jax import neurons
+from lnm_jax import files, neurons
 from lnm_jax.analysis import (
     activity,
     curves,
@@ -21,7 +21,7 @@ from lnm_jax.analysis import (
 )
 from lnm_jax.analysis.page import Page
 from lnm_jax.errors import ConfigError
-from lnm_jax.training import health, run_directory
+from lnm_jax.training import health
 from lnm_jax.training.experiment import SATURATED
 from lnm_jax.training.run import load
 
@@ -61,13 +61,8 @@ def write(
         raise ConfigError(f"{output}: exists and is not a directory; choose another --output")
     page = make(load(directory), examples=examples, loss=loss)
     path = os.path.join(output, FILE)
-    with run_directory.writing(output):
-        os.makedirs(output, exist_ok=True)
-        for name, content in (page.files | {FILE: page.html().encode()}).items():
-            whole = os.path.join(output, name)
-            with open(f"{whole}.tmp", "wb") as file:
-                file.write(content)
-            os.replace(f"{whole}.tmp", whole)
+    for name, content in (page.files | {FILE: page.html().encode()}).items():
+        files.write(os.path.join(output, name), content)
     return path
 
 

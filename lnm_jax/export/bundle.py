@@ -10,9 +10,8 @@ from importlib import resources
 import jax
 import numpy as np
 
-from lnm_jax import neurons
+from lnm_jax import files, neurons
 from lnm_jax.errors import ConfigError
-from lnm_jax.export import files
 from lnm_jax.export.network import Network
 from lnm_jax.neurons import Neuron
 
@@ -92,7 +91,7 @@ def write(network: Network, path: str, *, int8: bool = False, facts: dict | None
         raise ConfigError(f"{path}: exists and is not a bundle; choose another --output")
     graph, arrays = contents(network, int8=int8)
     source = resources.files("lnm_jax.export").joinpath("reader.py").read_text()
-    with files.replacing(path) as new:
+    with files.replacing(path, "choose another --output") as new:
         os.mkdir(new)
         with open(os.path.join(new, "graph.json"), "w") as file:
             json.dump(graph | (facts or {}), file, indent=1)

@@ -14,9 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from lnm_jax import data, neurons
+from lnm_jax import data, files, neurons
 from lnm_jax.errors import ConfigError
-from lnm_jax.export import files
 from lnm_jax.export.bundle import describe
 from lnm_jax.export.graph import Node
 from lnm_jax.export.network import Network, accuracy
@@ -223,6 +222,6 @@ def write(network: Network, path: str) -> dict[str, float]:
     graph, written = build(network)
     import nir
 
-    with files.replacing(path) as new:
+    with files.replacing(path, "choose another --output") as new:
         nir.write(new, graph)
     return {} if written is network else {"accuracy_lif": accuracy(written)}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from lnm_jax import files
 from lnm_jax.errors import ConfigError
-from lnm_jax.export import files
 from lnm_jax.export.network import Network
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -36,5 +36,5 @@ def write(network: Network, path: str) -> None:
     Raises: ConfigError if it can't be written.
     """
     content = serialise(network)
-    with files.replacing(path) as new, open(new, "wb") as file:
+    with files.replacing(path, "choose another --output") as new, open(new, "wb") as file:
         file.write(content)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 
@@ -10,47 +9,30 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Interrupts:
-    """Notices SIGTERM and SIGINT while it is entered; `asked` says whether one came.
+    """Notices SIGTERM and SIGINT while it is entered.
 
-    A second signal ends the process at once with status 128 + signal, also while it compiles:
-    a thread waits for signals, since Python runs handlers only between two calls. Nothing is
-    harmed by it, as checkpoints are written whole or not at all. Outside the main thread, where
-    Python can't set handlers, nothing is noticed.
+    A second signal ends the process at once with status 128 + signal: after the first one the
+    system's own action is back. Nothing is harmed by it, as checkpoints are written whole or not
+    at all. Python notices the first one between two of its calls, so that both wait for a program
+    that is being compiled. Outside the main thread, where Python can't set handlers, nothing is
+    noticed.
+
+    Attributes:
+      asked: whether the run should end.
     """
 
-    def __init__(self):
-        self._asked = threading.Event()
-
-    @property
-    def asked(self) -> bool:
-        """Whether the run should end."""
-        return self._asked.is_set()
+    asked = False
 
     def __enter__(self):
-        self._before = {}
-        if threading.current_thread() is not threading.main_thread():
-            return self
-        self._read, self._write = os.pipe()
-        os.set_blocking(self._write, False)
-        self._wakeup = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        for number in SIGNALS:
-            self._before[number] = signal.signal(number, lambda *_: None)
-        threading.Thread(target=self._watch, args=(self._read,), daemon=True).start()
+        main = threading.current_thread() is threading.main_thread()
+        self._before = {number: signal.signal(number, self._ask) for number in SIGNALS if main}
         return self
 
     def __exit__(self, *exception):
-        if not self._before:
-            return
-        signal.set_wakeup_fd(self._wakeup)
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        os.close(self._write)  # ends the thread
 
-    def _watch(self, read: int) -> None:
-        while number := os.read(read, 1):
-            if number[0] not in SIGNALS:
-                continue
-            if self._asked.is_set():
-                os._exit(128 + number[0])
-            self._asked.set()
-        os.close(read)
+    def _ask(self, *_):
+        self.asked = True
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)

@@ -90,8 +90,6 @@ def train(config, *, must_resume: bool = False) -> Run:
             return state
 
         state = parallel.from_first(parallel.first_alone(restore) or state)
-        if checkpoints:
-            checkpoints.prepare(state)
         trainer = Trainer(this, directory, checkpoints, interrupts)
         try:
             state = trainer.train(parallel.replicate(state))

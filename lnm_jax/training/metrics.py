@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from lnm_jax.training import run_directory
+from lnm_jax import files
 
 FILE = "metrics.jsonl"
 
@@ -38,8 +38,8 @@ class Writer:
         kept = [record for record in read(directory) if record["step"] <= step]
         self._directory, self._path = directory, os.path.join(directory, FILE)
         lines = "".join(json.dumps(record) + "\n" for record in kept)
-        with run_directory.writing(directory):
-            run_directory.write(directory, FILE, lines)
+        with files.writing(directory):
+            files.write(self._path, lines)
             self._file = open(self._path, "a")  # noqa: SIM115 closed by __exit__
             self._events = SummaryWriter(directory, purge_step=step + 1 if step else None)
 
@@ -58,7 +58,7 @@ class Writer:
           only_events: numbers for TensorBoard alone; None is left out.
         Raises: ConfigError if the file can't be written or is gone.
         """
-        with run_directory.writing(self._directory):
+        with files.writing(self._directory):
             os.stat(self._path)  # an open file can be written after it was deleted
             self._file.write(json.dumps(record) + "\n")
             self._file.flush()
@@ -71,6 +71,6 @@ class Writer:
 
     def sync(self) -> None:
         """Puts all records on disk: called before a checkpoint of their step is written."""
-        with run_directory.writing(self._directory):
+        with files.writing(self._directory):
             os.fsync(self._file.fileno())
         self._events.flush()

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import jax
 
-from lnm_jax import data, launch
+from lnm_jax import data, files, launch
 from lnm_jax.errors import ConfigError
-from lnm_jax.training import configuration, experiment, metrics, parallel, run_directory
+from lnm_jax.training import configuration, experiment, metrics, parallel
 from lnm_jax.training.checkpoint import Checkpoints
 from lnm_jax.training.steps import TrainState
 
@@ -107,7 +107,8 @@ def write_summary(run: Run) -> None:
     """Writes summary.json into the run's directory; a run that was only read keeps its own."""
     if run.images_per_second is None and os.path.exists(os.path.join(run.directory, SUMMARY)):
         return
-    run_directory.write(run.directory, SUMMARY, json.dumps(summarise(run), indent=2) + "\n")
+    text = json.dumps(summarise(run), indent=2) + "\n"
+    files.write(os.path.join(run.directory, SUMMARY), text)
 
 
 def as_text(run: Run, pictures: dict[str, str]) -> str:

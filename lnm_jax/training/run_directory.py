@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import logging
 import os
-import platform
 
+from lnm_jax import files
 from lnm_jax.errors import ConfigError
 from lnm_jax.training import configuration
 
@@ -64,58 +62,19 @@ def create(config) -> str:
     Raises: ConfigError if it can't be written.
     """
     directory = path_of(config)
-    with writing(directory):
+    with files.writing(directory):
         os.makedirs(directory, exist_ok=True)
-        if not os.path.exists(os.path.join(directory, configuration.FILE)):
-            write(directory, configuration.FILE, configuration.to_json(config))
+        if not os.path.exists(path := os.path.join(directory, configuration.FILE)):
+            files.write(path, configuration.to_json(config))
     return directory
 
 
-@contextlib.contextmanager
-def writing(directory: str):
-    """Turns what a file system says to writing into a ConfigError."""
-    try:
-        yield
-    except OSError as error:
-        gone = "" if os.path.isdir(directory) else "; the directory is gone"
-        raise ConfigError(f"{directory}: cannot be written ({error.strerror}{gone})") from None
-
-
-@contextlib.contextmanager
 def locked(directory: str):
-    """Keeps other processes from training in the directory.
+    """Keeps other processes from training in the directory, as a context manager.
 
-    The kernel drops the lock when this process ends, however it ends.
-
-    Raises: ConfigError if another one holds it.
+    Raises: ConfigError if another one trains there.
     """
-    path = os.path.join(directory, LOCK)
-    with writing(directory):
-        file = open(path, "a+")  # noqa: SIM115 closed below, which drops the lock
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise ConfigError(
-                f"{directory}: process {holder} trains here; choose another config.name"
-            ) from None
-        except OSError:  # a file system without locks, as some of clusters are
-            yield
-            return
-        with writing(directory):
-            file.truncate(0)
-            file.write(f"{os.getpid()} on {platform.node()}\n")
-            file.flush()
-        yield
-
-
-def write(directory: str, name: str, text: str) -> None:
-    """Writes a small file whole or not at all."""
-    path = os.path.join(directory, name)
-    with open(path + ".tmp", "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(path + ".tmp", path)
+    return files.locked(
+        os.path.join(directory, LOCK),
+        lambda holder: f"{directory}: process {holder} trains here; choose another config.name",
+    )

@@ -4,17 +4,16 @@ import json
 import shutil
 
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
-
-from benchmarks import run_files
+import run_files
 
 ENDS = [30, 60]
 
 
 def save(directory, step, kernel):
-    state = directory / "checkpoints" / str(step) / "state"
-    state.mkdir(parents=True)
-    np.savez(state / "arrays.npz", **{"params/kernel": kernel, "step": np.int32(step)})
+    path = directory.absolute() / "checkpoints" / str(step) / "default"
+    ocp.PyTreeCheckpointer().save(path, {"params": {"kernel": kernel}, "step": np.array(step)})
 
 
 @pytest.fixture
@@ -43,7 +42,7 @@ def a_line_twice(run):
 
 
 def a_hole(run):
-    (run / "checkpoints" / "60" / "state" / "arrays.npz").write_bytes(b"")
+    (run / "checkpoints" / "60" / "default" / "manifest.ocdbt").write_bytes(b"")
 
 
 # What is done to a run, what it then lost, and what it then left lying about.

@@ -6,6 +6,8 @@ import pathlib
 from typing import NamedTuple
 
 import numpy as np
+import orbax.checkpoint as ocp
+from flax.traverse_util import flatten_dict
 
 
 class View(NamedTuple):
@@ -113,9 +115,8 @@ def inside(phase: str, now: View, start: View, ends: list[int], aim: int) -> boo
 
 
 def _leaves(checkpoint: pathlib.Path) -> dict[str, np.ndarray]:
-    """The arrays of a checkpoint by their paths, read without the code that wrote them."""
-    with np.load(checkpoint / "state" / "arrays.npz", allow_pickle=False) as arrays:
-        return dict(arrays)
+    """The arrays of a checkpoint by their paths, read by orbax alone."""
+    return flatten_dict(ocp.PyTreeCheckpointer().restore(checkpoint / "default"), sep="/")
 
 
 def _same(a: np.ndarray | None, b: np.ndarray | None) -> bool:
