@@ -20,7 +20,7 @@ python train.py --config=configs/x.py      another experiment; cifar10_resnet19 
                                            lnm_jax/configs by their names alone
 python train.py --resume=runs/<name>       continues a run from its last checkpoint
 
-Exit status: 0 done, others are in docs/reliability.md (75: saved and stopped after a signal).
+Exit status: 0 done, others are in docs/runs.md (75: saved and stopped after a signal).
 """
 
 

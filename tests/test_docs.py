@@ -1,4 +1,4 @@
-"""The Python of the docs runs as it stands."""
+"""The Python of the docs runs as it stands, and what they link to is there."""
 
 import pathlib
 import re
@@ -12,19 +12,30 @@ from lnm_jax import neurons
 from lnm_jax.neurons import kernel, over_time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(page):
     return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/neurons.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/neurons.md", "docs/networks.md"])
 def test_the_pages_python_runs(page):
     namespace = {}
     assert blocks(page)
     for block in blocks(page):
         exec(compile(block, page, "exec"), namespace)
     assert np.isin(np.asarray(namespace["spikes"]), [0, 1]).all()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        path, _, section = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE) if section else []
+        assert not section or section in {h.lower().replace(" ", "-") for h in headings}, link
 
 
 @pytest.mark.usefixtures("pretend_gpu")

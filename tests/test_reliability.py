@@ -1,4 +1,4 @@
-"""What docs/reliability.md promises of signals, numbers, disks and locks."""
+"""What docs/runs.md promises of signals, numbers, disks and locks."""
 
 import errno
 import os
