@@ -45,17 +45,3 @@ def load(name: str, **fields: Any) -> Dataset:
     if directory and directory.default is directory.empty and "directory" not in given:
         raise ConfigError(f"config.data.directory must say where {name} is, got None")
     return loader(**given)
-
-
-__all__ = [
-    "DATASETS",
-    "TEACHERS",
-    "Dataset",
-    "Split",
-    "Stream",
-    "eval_batches",
-    "load",
-    "steps_until",
-    "subset",
-    "train_batches",
-]

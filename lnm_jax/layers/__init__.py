@@ -3,14 +3,3 @@
 from lnm_jax.layers.conv import INITIALISATIONS, NORMS, ConvNorm, fold_time, unfold_time
 from lnm_jax.layers.remat import remat
 from lnm_jax.layers.spiking import Recorded, Spiking
-
-__all__ = [
-    "INITIALISATIONS",
-    "NORMS",
-    "ConvNorm",
-    "Recorded",
-    "Spiking",
-    "fold_time",
-    "remat",
-    "unfold_time",
-]

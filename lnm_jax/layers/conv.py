@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 
-def fold_time(x: Float[Array, "T B *rest"]) -> Float[Array, "T*B *rest"]:
+def fold_time(x: Float[Array, "T B *rest"]) -> Float[Array, " T*B *rest"]:
     """(T, B, ...) to (T*B, ...)."""
     return x.reshape((-1, *x.shape[2:]))
 
 
-def unfold_time(x: Float[Array, "T*B *rest"], timesteps: int) -> Float[Array, "T B *rest"]:
+def unfold_time(x: Float[Array, " T*B *rest"], timesteps: int) -> Float[Array, "T B *rest"]:
     """(T*B, ...) back to (T, B, ...)."""
     return x.reshape((timesteps, -1, *x.shape[1:]))
 

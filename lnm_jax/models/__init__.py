@@ -93,22 +93,3 @@ def build(
 def adjusted(model: nn.Module, **fields: Any) -> nn.Module:
     """A copy of a model with other fields, of which it takes those that it has."""
     return model.clone(**{k: v for k, v in fields.items() if k in model.__dataclass_fields__})
-
-
-__all__ = [
-    "INPUTS",
-    "MODELS",
-    "READOUTS",
-    "REMAT",
-    "SHORTCUTS",
-    "BasicBlock",
-    "Count",
-    "RecordedLayer",
-    "SpikingMLP",
-    "SpikingResNet",
-    "SpikingVGG",
-    "adjusted",
-    "build",
-    "counts",
-    "spiking_layers",
-]

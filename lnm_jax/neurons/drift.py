@@ -110,7 +110,7 @@ BOUNDS = {"clip": clip, "tanh": tanh, "linear": tangent, "none": unbounded}
 # Learned families.
 
 
-def polynomial(theta: Float[Array, "N"], u: Float[Array, "..."]) -> Float[Array, "..."]:
+def polynomial(theta: Float[Array, " N"], u: Float[Array, "..."]) -> Float[Array, "..."]:
     """Drift f(u) = sum_k theta_k u**k, k = 1..N, by Horner's rule (Eq. 11 and 15, f(0) = 0).
 
     Args:
@@ -128,7 +128,7 @@ def polynomial(theta: Float[Array, "N"], u: Float[Array, "..."]) -> Float[Array,
 
 
 def chebyshev(
-    theta: Float[Array, "N"], u: Float[Array, "..."], limit: float = 1.0
+    theta: Float[Array, " N"], u: Float[Array, "..."], limit: float = 1.0
 ) -> Float[Array, "..."]:
     """Drift f(u) = sum_k theta_k (T_k(u / limit) - T_k(0)), k = 1..N, by Clenshaw's recurrence.
 
@@ -149,7 +149,7 @@ def chebyshev(
 
 
 def spline(
-    theta: Float[Array, "K"], u: Float[Array, "..."], limit: float = 1.0
+    theta: Float[Array, " K"], u: Float[Array, "..."], limit: float = 1.0
 ) -> Float[Array, "..."]:
     """Cubic spline f(u) with uniform knots over [-limit, limit], C2, f(0) = 0 exactly.
 

@@ -128,8 +128,8 @@ def fixed_points(
 
 
 def f_i_curve(
-    neuron: Neuron, params: Params, currents: Float[Array, "K"], *, timesteps: int = 1000
-) -> Float[Array, "K"]:
+    neuron: Neuron, params: Params, currents: Float[Array, " K"], *, timesteps: int = 1000
+) -> Float[Array, " K"]:
     """Spikes per timestep under constant currents, from the reset state.
 
     Args:

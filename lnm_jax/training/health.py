@@ -201,91 +201,66 @@ def illnesses(config, health: Health) -> list[str]:
     neuron, optimizer = config.neuron, config.optimizer
     layers, norms, kernels = health.layers, health.norms, health.kernels
     rate = f"config.optimizer.learning_rate ({optimizer.learning_rate:g})"
+
+    def silent(x):
+        return x.dead >= DEAD or x.rate < SILENT
+
+    def saturated(x):
+        return x.saturated >= SATURATED
+
+    def missed(x):
+        active = not silent(x) and not saturated(x)
+        return active and x.window is not None and x.window < WINDOW
+
+    # What is in a later group follows from an illness of an earlier one. {x} is the first that is ill.
+    stages = [
+        [
+            (layers, missed,
+             "Nearly no potential is inside the surrogate's window: {where}: {x.window:.2%}, so "
+             "that nearly no gradient passes. Raise config.neuron.width ({neuron.width:g}), or fit "
+             "it with config.spiking.window=1."),
+        ],
+        [
+            (norms, lambda x: x.scale < SCALE * min(neuron.threshold, neuron.width),
+             "BatchNorm's scales are too small: {where}: {x.scale:.2g}, so that currents do not "
+             "reach the threshold of {neuron.threshold:g}. Start them there with "
+             "config.model.tdbn={neuron.threshold:g}, or lower config.neuron.threshold."),
+            (norms, lambda x: not x.bias < BIAS * neuron.threshold,
+             "BatchNorm's biases have run away: {where}: {x.bias:.2g}, the threshold is "
+             "{neuron.threshold:g}. The learning rate is too high: lower {rate}."),
+        ],
+        [
+            (kernels, lambda x: not x.growth < GROWN,
+             "Kernels have blown up: {where}: {x.growth:.3g} times the norm at the start. "
+             "Lower {rate}, or hold norms with config.optimizer.name=muon."),
+        ],
+        [
+            (layers, silent,
+             "Nearly silent: {where}: {x.rate:.2g} spikes per neuron and timestep, {x.dead:.0%} of "
+             "the neurons never spike. Lower config.neuron.threshold ({neuron.threshold:g}); if it "
+             "is one layer alone, look at the biases before it."),
+            (layers, saturated,
+             "Saturated: {where}: {x.saturated:.0%} of the neurons spike nearly always. Raise "
+             "config.neuron.threshold ({neuron.threshold:g})."),
+        ],
+        [
+            (kernels, lambda x: x.gradient == 0,
+             "No gradient reaches {where}. Look at the layers behind."),
+        ],
+    ]  # fmt: skip
+    for stage in stages:
+        found = []
+        for things, ill, sentence in stage:
+            paths = [path for path, thing in things.items() if ill(thing)]
+            if paths:
+                more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+                where, x = ", ".join(paths[:3]) + more, things[paths[0]]
+                found.append(sentence.format(where=where, x=x, neuron=neuron, rate=rate))
+        if found:
+            return found
+    if not kernels:
+        return []
     found = []
-
-    def add(ill, things, words):
-        """Words about the paths that are ill, with the first one's values."""
-        paths = [path for path, thing in things.items() if ill(thing)]
-        if paths:
-            rest = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-            found.append(words(", ".join(paths[:3]) + rest, things[paths[0]]))
-
-    def silent(layer):
-        return layer.dead >= DEAD or layer.rate < SILENT
-
-    def saturated(layer):
-        return layer.saturated >= SATURATED
-
-    def missed(layer):
-        active = not silent(layer) and not saturated(layer)
-        return active and layer.window is not None and layer.window < WINDOW
-
-    add(
-        missed,
-        layers,
-        lambda where, layer: (
-            f"Nearly no potential is inside the surrogate's window: {where}: {layer.window:.2%}, "
-            f"so that nearly no gradient passes. Raise config.neuron.width ({neuron.width:g}), or "
-            "fit it with config.spiking.window=1."
-        ),
-    )
-    if found:
-        return found
-    add(
-        lambda norm: norm.scale < SCALE * min(neuron.threshold, neuron.width),
-        norms,
-        lambda where, norm: (
-            f"BatchNorm's scales are too small: {where}: {norm.scale:.2g}, so that currents do not "
-            f"reach the threshold of {neuron.threshold:g}. Start them there with "
-            f"config.model.tdbn={neuron.threshold:g}, or lower config.neuron.threshold."
-        ),
-    )
-    add(
-        lambda norm: not norm.bias < BIAS * neuron.threshold,
-        norms,
-        lambda where, norm: (
-            f"BatchNorm's biases have run away: {where}: {norm.bias:.2g}, the threshold is "
-            f"{neuron.threshold:g}. The learning rate is too high: lower {rate}."
-        ),
-    )
-    if found:
-        return found
-    add(
-        lambda kernel: not kernel.growth < GROWN,
-        kernels,
-        lambda where, kernel: (
-            f"Kernels have blown up: {where}: {kernel.growth:.3g} times the norm at the start. "
-            f"Lower {rate}, or hold norms with config.optimizer.name=muon."
-        ),
-    )
-    if found:
-        return found
-    add(
-        silent,
-        layers,
-        lambda where, layer: (
-            f"Nearly silent: {where}: {layer.rate:.2g} spikes per neuron and timestep, "
-            f"{layer.dead:.0%} of the neurons never spike. Lower config.neuron.threshold "
-            f"({neuron.threshold:g}); if it is one layer alone, look at the biases before it."
-        ),
-    )
-    add(
-        saturated,
-        layers,
-        lambda where, layer: (
-            f"Saturated: {where}: {layer.saturated:.0%} of the neurons spike nearly always. Raise "
-            f"config.neuron.threshold ({neuron.threshold:g})."
-        ),
-    )
-    if found:
-        return found
-    add(
-        lambda kernel: kernel.gradient == 0,
-        kernels,
-        lambda where, kernel: f"No gradient reaches {where}. Look at the layers behind.",
-    )
-    if found or not kernels:
-        return found
     change = np.median([kernel.update for kernel in kernels.values()])
     step = f"a step changes the median kernel by {change:.2g} of its norm, 0.003 to 0.05 is usual"
     slow = SLOW_MUON if optimizer.name == "muon" else SLOW

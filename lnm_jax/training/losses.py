@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 def cross_entropy(
-    logits: Float[Array, "B K"], labels: Int[Array, "B"], smoothing: float
-) -> Float[Array, "B"]:
+    logits: Float[Array, "B K"], labels: Int[Array, " B"], smoothing: float
+) -> Float[Array, " B"]:
     """Cross-entropy in nats with label smoothing (Szegedy et al. 2016).
 
     Args:
@@ -32,7 +32,7 @@ def cross_entropy(
     return optax.softmax_cross_entropy(logits.astype(wide), targets)
 
 
-def correct(logits: Float[Array, "B K"], labels: Int[Array, "B"]) -> Float[Array, "B"]:
+def correct(logits: Float[Array, "B K"], labels: Int[Array, " B"]) -> Float[Array, " B"]:
     """1 where the largest logit is the label's, else 0."""
     return (logits.argmax(-1) == labels).astype(jnp.float32)
 
@@ -43,7 +43,7 @@ def spike_cross_entropy(
     *,
     threshold: float,
     sharpness: float,
-) -> Float[Array, "B"]:
+) -> Float[Array, " B"]:
     """Binary cross-entropy of recorded spikes, the mean over neurons and timesteps, in nats.
 
     Args:
@@ -58,7 +58,7 @@ def spike_cross_entropy(
 
 def f1(
     v_in: Float[Array, "B T N"], spikes: Int[Array, "B T N"], *, threshold: float
-) -> tuple[Float[Array, "B"], Float[Array, "B"]]:
+) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
     """Numerator and denominator of the F1 score of predicted spikes: 2 TP, 2 TP + FP + FN."""
     predicted = (v_in >= threshold).astype(jnp.float32)
     hits = 2 * (predicted * spikes).sum((1, 2))
@@ -67,12 +67,12 @@ def f1(
 
 def tet(
     logits: Float[Array, "T B K"],
-    labels: Int[Array, "B"],
+    labels: Int[Array, " B"],
     *,
     smoothing: float,
     weight: float,
     mean: float,
-) -> Float[Array, "B"]:
+) -> Float[Array, " B"]:
     """Temporal efficient training (Deng et al. 2022): cross-entropy of every timestep's logits.
 
     (1 - weight) mean_t CE(logits[t]) + weight mean_tk (logits - mean)**2, as in the authors' code.
@@ -87,8 +87,8 @@ def tet(
 
 
 def im_loss(
-    values: Float[Array, "B"], currents: list, *, weight: float, target: float
-) -> Float[Array, "B"]:
+    values: Float[Array, " B"], currents: list, *, weight: float, target: float
+) -> Float[Array, " B"]:
     """Adds IM-Loss as released (Guo et al. 2022): currents of the blocks are drawn to a target.
 
     values + weight mean_blocks (mean current - target)**2, without the first and last block.
@@ -109,14 +109,14 @@ def im_loss(
 
 def surrogate_module(
     logits: Float[Array, "B K"],
-    labels: Int[Array, "B"],
+    labels: Int[Array, " B"],
     side: list,
     *,
     smoothing: float,
     weight: float,
     distillation: float,
     temperature: float,
-) -> Float[Array, "B"]:
+) -> Float[Array, " B"]:
     """Surrogate module learning (Deng et al. 2023): side heads learn with and from the network.
 
     With N side heads, a = weight and l = distillation, per example
@@ -142,13 +142,13 @@ def surrogate_module(
 
 def shortcuts(
     logits: Float[Array, "B K"],
-    labels: Int[Array, "B"],
+    labels: Int[Array, " B"],
     side: list,
     progress: Float[Array, ""],
     *,
     smoothing: float,
     weight: float,
-) -> Float[Array, "B"]:
+) -> Float[Array, " B"]:
     """OUR VARIANT of backpropagation shortcuts (Guo et al. 2024a), whose details are not public.
 
     (1 - w) CE_0 + w mean_i CE_i with w = weight (1 - progress): side heads reach the first layers
@@ -183,7 +183,7 @@ class Loss(NamedTuple):
     collections: tuple[str, ...] = ()
     training: Callable | None = None
 
-    def minimised(self, outputs, labels, sown, progress) -> Float[Array, "B"]:
+    def minimised(self, outputs, labels, sown, progress) -> Float[Array, " B"]:
         """What training minimises.
 
         Args:
