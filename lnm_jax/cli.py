@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import sys
+from collections.abc import Callable
 
 from absl import flags
 from ml_collections import config_flags
@@ -63,28 +65,167 @@ def parse(argv: list[str]):
     return config, resume
 
 
+def _status(name: str, command: Callable[[list], str], arguments: list[str] | None) -> int:
+    """Prints what a command returns, or the one line of its error; returns the exit status.
+
+    Args:
+      name: before the error.
+      command: takes the arguments; raises a ReportedError.
+      arguments: None for those of this process.
+    """
+    if arguments is None:
+        launch.use_compilation_cache()
+        arguments = sys.argv[1:]
+    try:
+        text = command(arguments)
+    except ReportedError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return error.status
+    if text:
+        print(text)
+    return 0
+
+
 def main(argv: list[str]) -> int:
     """Runs train.py's command line; returns the exit status."""
     if {"--help", "-h"} & set(argv):
         print(HELP)
         return 0
-    try:
-        config, resume = parse(argv)
-        from lnm_jax.analysis import dynamics
-        from lnm_jax.training import configuration, loop, parallel
-        from lnm_jax.training.run import as_text, write_summary
+    return _status("train.py", _train, argv)
 
-        if resume:
-            config = configuration.read(resume)
-        run = loop.train(config, must_resume=bool(resume))
-    except ReportedError as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return error.status
-    if parallel.is_first():
-        pictures = {"dynamics": dynamics.PICTURE} if dynamics.save_picture(run) else {}
-        write_summary(run)
-        print(as_text(run, pictures))
-    return 0
+
+def _train(argv) -> str:
+    config, resume = parse(argv)
+    from lnm_jax.analysis import dynamics
+    from lnm_jax.training import configuration, loop, parallel
+    from lnm_jax.training.run import as_text, write_summary
+
+    if resume:
+        config = configuration.read(resume)
+    run = loop.train(config, must_resume=bool(resume))
+    if not parallel.is_first():
+        return ""
+    pictures = {"dynamics": dynamics.PICTURE} if dynamics.save_picture(run) else {}
+    write_summary(run)
+    return as_text(run, pictures)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in the one line of a `ConfigError`."""
+
+    def __init__(self, **settings):
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+
+    def error(self, message):
+        raise ConfigError(f"{message}; --help says what there is")
+
+
+ANALYSIS = """Looks at trained runs.
+
+python -m lnm_jax.analysis report runs/<name> [--output DIR] [--examples N] [--loss POINTS]
+    writes report.html, and the PNGs and CSVs behind it, into DIR (default: report/ in the run's
+    directory). Test examples seen: N, 1000 by default, 0 for all. POINTS of accuracy are what a
+    lower degree may cost.
+
+python -m lnm_jax.analysis health runs/<name> [--examples N]
+    why a network does not learn: rate, dead and saturated neurons and the surrogate's window of
+    every spiking layer, norm, gradient and update of every kernel, a sentence for each illness.
+"""
+
+
+def analysis(arguments: list[str] | None = None) -> int:
+    """Runs the command line of `python -m lnm_jax.analysis`; None: this process's."""
+    return _status("lnm_jax.analysis", _analyse, arguments)
+
+
+def _analyse(arguments) -> str:
+    parser = _Parser(prog="python -m lnm_jax.analysis", description=ANALYSIS)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, about in (
+        ("report", "report.html of a run"),
+        ("health", "why a network does not learn"),
+    ):
+        command = commands.add_parser(name, help=about)
+        command.add_argument("run", nargs="+" if name == "report" else 1, help="run directory")
+        command.add_argument(
+            "--examples", type=int, default=1000, help="of the test set; 0 for all"
+        )
+        if name == "report":
+            command.add_argument("--output", help="folder for the report")
+            command.add_argument("--loss", type=float, default=0.5, help="percentage points")
+    given = parser.parse_args(arguments)
+    directory, *others = given.run
+    if others:
+        raise ConfigError(
+            f"a report is of one run, got {len(given.run)}: make one of each; "
+            "reproduce.py compares methods over seeds"
+        )
+    if given.examples < 0:
+        raise ConfigError(f"--examples must be 0 (all) or more, got {given.examples}")
+    if given.command == "report":
+        from lnm_jax.analysis import report
+
+        return report.write(
+            directory, output=given.output, examples=given.examples, loss=given.loss
+        )
+    from lnm_jax.training import health
+    from lnm_jax.training.run import load
+
+    run = load(directory)
+    found = health.measure(run.experiment, run.state, examples=given.examples)
+    return health.summary(found, health.illnesses(run.experiment.config, found))
+
+
+EXPORT = """
+bundle     a folder that a reader of NumPy alone runs: graph.json, arrays.npz, reader.py
+nir        a file of the Neuromorphic Intermediate Representation
+stablehlo  a file that jax.export.deserialize reads
+
+Writes runs/<name>/bundle, network.nir or network.stablehlo, unless --output says where. The
+weights are those of the newest checkpoint, or with --best of the one with the best accuracy.
+"""
+OUTPUTS = {"bundle": "bundle", "nir": "network.nir", "stablehlo": "network.stablehlo"}
+
+
+def export(arguments: list[str] | None = None) -> int:
+    """Runs the command line of `lnm-export`, or `python -m lnm_jax.export`."""
+    return _status("export", _export, arguments)
+
+
+def _export(arguments) -> str:
+    parser = _Parser(
+        prog="python -m lnm_jax.export", description="A trained network, exported.", epilog=EXPORT
+    )
+    parser.add_argument("run", help="directory of the run")
+    parser.add_argument("--format", choices=OUTPUTS, required=True)
+    parser.add_argument("--output", help="where to write")
+    parser.add_argument("--int8", action="store_true", help="bundle: weights of 8 bits")
+    parser.add_argument("--best", action="store_true", help="the checkpoint of the best accuracy")
+    given = parser.parse_args(arguments)
+    if given.int8 and given.format != "bundle":
+        raise ConfigError("--int8 is for --format bundle")
+    from lnm_jax.export import bundle, network, nir_graph, stablehlo
+    from lnm_jax.training.run import load
+
+    run = load(given.run, best=given.best)
+    exported = network.prepare(run)
+    output = given.output or os.path.join(given.run, OUTPUTS[given.format])
+    facts = {"step": int(run.state.step), "accuracy_float32": network.accuracy(exported)}
+    if given.format == "bundle":
+        if given.int8:
+            facts["accuracy_int8"] = network.accuracy(bundle.with_int8_weights(exported))
+        bundle.write(exported, output, int8=given.int8, facts=facts)
+    elif given.format == "nir":
+        facts |= nir_graph.write(exported, output)
+    else:
+        stablehlo.write(exported, output)
+    names = {
+        "accuracy_float32": "test accuracy of the run's network",
+        "accuracy_int8": "with int8 weights",
+        "accuracy_lif": "as it is exported, with LIF neurons fitted",
+    }
+    lines = [f"{given.run}: step {facts['step']} written to {output}"]
+    return "\n".join(lines + [f"{names[k]}: {facts[k]:.2f} %" for k in names if k in facts])
 
 
 def train() -> None:
@@ -92,3 +233,9 @@ def train() -> None:
     launch.use_huge_pages()
     launch.use_compilation_cache()
     sys.exit(main(sys.argv))
+
+
+def report() -> int:
+    """The command `lnm-report`: `python -m lnm_jax.analysis report`."""
+    launch.use_compilation_cache()
+    return analysis(["report", *sys.argv[1:]])

@@ -12,9 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lnm_jax import neurons
+from lnm_jax import cli, neurons
 from lnm_jax.errors import ConfigError
-from lnm_jax.export import __main__ as command
 from lnm_jax.export import bundle, network, reader
 from lnm_jax.layers import Spiking
 from lnm_jax.training import run_directory
@@ -141,7 +140,7 @@ def test_int8_weights_are_rounded_by_channel_and_their_accuracy_is_stated(
 ):
     path = tmp_path / "bundle"
     arguments = [trained_run.directory, "--format", "bundle", "--int8", "--output", str(path)]
-    assert command.main(arguments) == 0
+    assert cli.export(arguments) == 0
     read = reader.Network(str(path))
     kernel = network.prepare(trained_run).params["stem"]["conv"]["kernel"]
     integers, scale = read.arrays["stem/conv/kernel"], read.arrays["stem/conv/scale"]
@@ -270,7 +269,7 @@ def test_only_a_bundle_is_replaced_and_nothing_is_left_half_written(written, con
 
 
 def refused(capsys, *arguments):
-    assert command.main(list(arguments)) == 2
+    assert cli.export(list(arguments)) == 2
     out, err = capsys.readouterr()
     assert not out
     assert err.startswith("export: ")

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-from lnm_jax import neurons
-from lnm_jax.analysis import __main__ as command
+from lnm_jax import cli, neurons
 from lnm_jax.configs import digits
 from lnm_jax.training import experiment, health, loop
 from lnm_jax.training.health import Health, KernelHealth, LayerHealth, NormHealth
@@ -166,7 +165,7 @@ def test_training_warns_once_of_what_is_clearly_ill(tmp_path, caplog):
 
 
 def test_the_command_prints_tables_and_sentences(run, capsys):
-    assert command.main(["health", run.directory, "--examples", "60"]) == 0
+    assert cli.analysis(["health", run.directory, "--examples", "60"]) == 0
     text = capsys.readouterr().out
     for word in ("stage_1_block_1/spike_2", "classifier", "window", "gradient", "clearly ill."):
         assert word in text
@@ -177,7 +176,7 @@ def test_what_cannot_be_looked_at_is_said_in_one_line(tmp_path, capsys):
         (["health", str(tmp_path / "none")], f"{tmp_path}/none: no run here"),
         (["health", str(tmp_path), "--examples", "-1"], "--examples must be 0 (all) or more"),
     ):
-        assert command.main(arguments) != 0
+        assert cli.analysis(arguments) != 0
         err = capsys.readouterr().err
         assert words in err
         assert err.count("\n") == 1
@@ -189,5 +188,5 @@ def test_a_run_without_checkpoints_is_named(run, tmp_path, capsys):
 
     os.makedirs(tmp_path / "begun")
     shutil.copy(os.path.join(run.directory, "config.json"), tmp_path / "begun")
-    assert command.main(["health", str(tmp_path / "begun")]) != 0
+    assert cli.analysis(["health", str(tmp_path / "begun")]) != 0
     assert f"{tmp_path}/begun: no checkpoint here" in capsys.readouterr().err

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lnm_jax import cli
 from lnm_jax.errors import ConfigError
-from lnm_jax.export import __main__ as command
 from lnm_jax.export import network, nir_graph, reader
 
 nir = pytest.importorskip("nir")
@@ -142,7 +142,7 @@ def test_learned_neurons_are_written_as_their_nearest_lif_and_its_accuracy_is_sa
     trained_run, tmp_path, capsys
 ):
     path = str(tmp_path / "x.nir")
-    assert command.main([trained_run.directory, "--format", "nir", "--output", path]) == 0
+    assert cli.export([trained_run.directory, "--format", "nir", "--output", path]) == 0
     exported = network.prepare(trained_run)
     fitted = nir_graph.with_lif(exported, nir_graph.best_lif(exported))
     agree(fitted, nir.read(path), trained_run.experiment.dataset.test.images[:40])

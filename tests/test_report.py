@@ -8,7 +8,7 @@ import shutil
 import exporting
 import pytest
 
-from lnm_jax.analysis import __main__ as command
+from lnm_jax import cli
 from lnm_jax.analysis import page, report
 from lnm_jax.training import experiment
 from lnm_jax.training.run import load
@@ -52,7 +52,7 @@ def output(run, tmp_path_factory):
     """The command's report; nothing of the run is changed."""
     output, before = tmp_path_factory.mktemp("report") / "here", files(run.directory)
     arguments = [run.directory, "--output", str(output), "--examples", str(EXAMPLES)]
-    assert command.main(["report", *arguments]) == 0
+    assert cli.analysis(["report", *arguments]) == 0
     assert files(run.directory) == before
     return output
 
@@ -110,7 +110,7 @@ def test_every_kind_of_network_is_reported(config, name):
 
 def refused(capsys, *arguments):
     """The one line of a refused command."""
-    assert command.main(list(arguments)) == 2
+    assert cli.analysis(list(arguments)) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.count("\n") == 1

@@ -9,9 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from lnm_jax import files
+from lnm_jax import cli, files
 from lnm_jax.errors import ConfigError
-from lnm_jax.export import __main__ as command
 from lnm_jax.export import network, stablehlo
 
 pytest.importorskip("flatbuffers")
@@ -39,7 +38,7 @@ def test_the_file_gives_the_models_logits_without_the_project(
         stablehlo.write(network.prepare(run), path)
     else:
         run = trained_run
-        assert command.main([run.directory, "--format", "stablehlo", "--output", path]) == 0
+        assert cli.export([run.directory, "--format", "stablehlo", "--output", path]) == 0
         assert f"written to {path}" in capsys.readouterr().out
     exported = network.prepare(run)
     images = np.asarray(run.experiment.dataset.test.images[:3], np.float32)
