@@ -150,13 +150,9 @@ def _draw_degrees(axis, outcomes, drawing):
         )
     names = [outcome.method.name.removeprefix("LNM, ") for outcome in done]
     axis.set_xticks(range(len(done)), names, fontsize=8)
-    axis.set_ylabel("test accuracy, %", fontsize=8)
     setting = outcomes[0].setting
-    axis.set_title(
-        f"{setting.data}, {setting.network}: mean ± standard deviation, each seed a line",
-        fontsize=8, loc="left",
-    )  # fmt: skip
-    drawing.plain(axis)
+    title = f"{setting.data}, {setting.network}: mean ± standard deviation, each seed a line"
+    drawing.plain(axis, y="test accuracy, %", title=title)
 
 
 def table_3(runs: Runner, options: Options) -> Made:

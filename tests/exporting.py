@@ -8,6 +8,22 @@ from lnm_jax.training import experiment, run_directory
 from lnm_jax.training.run import Run
 
 EVENTS = {"model.name": "vggsnn", "model.stem": None, "model.blocks": None}
+PADDED = {
+    "model.widths": (4, 6),
+    "model.blocks": (1, 1),
+    "model.shortcut": "padding",
+    "model.stem_pool": "average",
+    "model.head": 5,
+}
+
+
+def refused(capsys, command, *arguments):
+    """The one line of a command that refuses its arguments."""
+    assert command(list(arguments)) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.count("\n") == 1
+    return err
 
 
 def events(timesteps=3, size=8):

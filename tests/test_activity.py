@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from lnm_jax import data, layers, neurons
-from lnm_jax.analysis import activity, drawing, recording
+from lnm_jax.analysis import drawing, history, recording
 from lnm_jax.configs import digits
 from lnm_jax.training import experiment, losses, parallel, steps
 
@@ -33,12 +34,12 @@ def evaluated(images, *, size):
     """What `evaluate` finds of `Pixels` on test images (N, H, W, C) or recordings (N, T, ...)."""
     split = data.Split(images.astype(np.float32), np.zeros(len(images), np.int32))
     step = steps.make_eval_step(Pixels(), prepare=lambda x: x, loss=LOSS, axis_name=parallel.AXIS)
-    config = SimpleNamespace(timesteps=T, data=SimpleNamespace(eval_batch_size=size))
-    dataset = SimpleNamespace(train=split, test=split)
-    fields = dict.fromkeys(experiment.Experiment._fields)
-    fields |= {"config": config, "dataset": dataset}
-    fields |= {"eval_step": parallel.parallel(step, donate=False)}
-    return experiment.evaluate(experiment.Experiment(**fields), NO_PARAMETERS)
+    this = experiment.Experiment(*[None] * len(experiment.Experiment._fields))._replace(
+        config=SimpleNamespace(timesteps=T, data=SimpleNamespace(eval_batch_size=size)),
+        dataset=SimpleNamespace(train=split, test=split),
+        eval_step=parallel.parallel(step, donate=False),
+    )
+    return experiment.evaluate(this, NO_PARAMETERS)
 
 
 def pixels(*shown):
@@ -82,17 +83,12 @@ def test_evaluation_counts_what_a_plain_pass_counts(trained_run):
 
     @jax.jit
     def plain(variables, images):
-        return this.model.apply(
-            variables, images, mutable=["intermediates"],
-            capture_intermediates=lambda module, _: isinstance(module, layers.Spiking),
-        )[1]["intermediates"]  # fmt: skip
+        keep = lambda module, _: isinstance(module, layers.Spiking)
+        return this.model.apply(variables, images, capture_intermediates=keep)[1]["intermediates"]
 
-    seen = plain(variables, images)
+    seen = flatten_dict(plain(variables, images), sep="/")
     for path in this.spiking_layers():
-        spikes = seen
-        for name in path.split("/"):
-            spikes = spikes[name]
-        spikes = np.asarray(spikes["__call__"][0]).sum((0, 1))
+        spikes = np.asarray(seen[f"{path}/__call__"][0]).sum((0, 1))
         # A potential at the threshold may round to either side in another program.
         one = 1.01 / spikes.size
         assert found["dead"][path] == pytest.approx((spikes == 0).mean(), abs=one)
@@ -103,18 +99,14 @@ def test_evaluation_counts_what_a_plain_pass_counts(trained_run):
 
 def layer(path, spikes):
     """A recorded layer of which only the spikes matter."""
-    fields = dict.fromkeys(recording.Layer._fields)
-    fields |= {"path": path, "spikes": np.array(spikes), "updates": 20}
-    return recording.Layer(**fields | {"zeros": 0, "visits": np.ones(3)})
+    nothing = recording.Layer(*[None] * len(recording.Layer._fields))
+    return nothing._replace(path=path, spikes=np.array(spikes), updates=20)
 
 
 def test_the_report_and_evaluation_mean_the_same_by_saturated():
     one = layer("one", [0, 18, 19, 20])
-    assert (one.dead, one.saturated) == (0.25, 0.5)
-    assert (
-        experiment.dead_fraction(one.spikes),
-        experiment.saturated_fraction(one.spikes, 20),
-    ) == (0.25, 0.5)
+    assert one.dead == experiment.dead_fraction(one.spikes) == 0.25
+    assert one.saturated == experiment.saturated_fraction(one.spikes, 20) == 0.5
 
 
 def finished(*, shares_from):
@@ -130,11 +122,15 @@ def finished(*, shares_from):
     return SimpleNamespace(records=records), SimpleNamespace(layers=found)
 
 
+def over_training(rows, path, name):
+    return [row.get(name) for row in rows if row["path"] == path]
+
+
 def test_shares_over_training_are_those_of_the_records():
-    facts, drawn = activity.picture(*finished(shares_from=1))
-    np.testing.assert_array_equal(facts.epochs, [1, 2, 3, 4])
-    np.testing.assert_allclose(facts.dead["one"], [0.1, 0.2, 0.3, 0.4])
-    np.testing.assert_allclose(facts.saturated["two"], [0.05, 0.1, 0.15, 0.2])
+    _, rows, drawn = history.activity(*finished(shares_from=1))
+    assert over_training(rows, "one", "epoch") == [1, 2, 3, 4]
+    np.testing.assert_allclose(over_training(rows, "one", "dead, %"), [10, 20, 30, 40])
+    np.testing.assert_allclose(over_training(rows, "two", "saturated, %"), [5, 10, 15, 20])
     shown = drawn.axes[1]
     bold = {line.get_label(): line.get_ydata() for line in shown.lines if line.get_linewidth() > 1}
     np.testing.assert_allclose(bold["dead share"], [0.55, 0.6, 0.65, 0.7])
@@ -144,8 +140,9 @@ def test_shares_over_training_are_those_of_the_records():
 
 @pytest.mark.parametrize(("shares_from", "axes"), [(5, 2), (3, 3)])
 def test_runs_without_shares_are_shown_with_what_they_have(shares_from, axes):
-    facts, drawn = activity.picture(*finished(shares_from=shares_from))
+    now, rows, drawn = history.activity(*finished(shares_from=shares_from))
+    assert [row["path"] for row in now] == ["one", "two"]
     assert len(drawn.axes) == axes
-    assert np.isnan(facts.dead["one"]).sum() == shares_from - 1
-    np.testing.assert_allclose(facts.rates["one"], 0.2)
+    assert over_training(rows, "one", "dead, %").count(None) == shares_from - 1
+    np.testing.assert_allclose(over_training(rows, "one", "spike rate"), 0.2)
     assert drawing.png(drawn).startswith(b"\x89PNG")

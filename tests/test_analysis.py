@@ -10,7 +10,7 @@ import pytest
 from catalogue import after_each
 
 from lnm_jax import data, neurons
-from lnm_jax.analysis import curves, degrees, dynamics, firing, naming, recording
+from lnm_jax.analysis import degrees, dynamics, firing, history, naming, recording
 from lnm_jax.errors import ConfigError
 
 U = jnp.linspace(-2, 2, 41)
@@ -19,13 +19,8 @@ pytestmark = pytest.mark.xdist_group("analysis")  # one process: they share a re
 
 
 @pytest.fixture(scope="module")
-def run(trained_run):
-    return trained_run
-
-
-@pytest.fixture(scope="module")
-def recorded(run):
-    return recording.record(run, examples=EXAMPLES)
+def recorded(trained_run):
+    return recording.record(trained_run, examples=EXAMPLES)
 
 
 @pytest.mark.parametrize(
@@ -76,18 +71,18 @@ def test_neurons_with_membrane_norm_are_recorded_as_they_ran(config):
     assert "With membrane_norm" in degrees.refusal(run)
 
 
-def test_the_recording_counts_what_a_plain_pass_counts(run, recorded):
+def test_the_recording_counts_what_a_plain_pass_counts(trained_run, recorded):
     # The layer's currents again, by the network itself, on the same examples in one batch.
-    this, path = run.experiment, "stem_spike"
+    this, path = trained_run.experiment, "stem_spike"
     split = data.subset(this.dataset.test, EXAMPLES)
     images = (split.images - this.dataset.mean) / this.dataset.std
     _, seen = this.model.apply(
-        run.state.variables, images, capture_intermediates=lambda m, _: m.name in ("stem",),
+        trained_run.state.variables, images, capture_intermediates=lambda m, _: m.name in ("stem",),
         mutable=["intermediates", "rates"],
     )  # fmt: skip
     currents = np.asarray(seen["intermediates"]["stem"]["__call__"][0])
     currents = np.broadcast_to(currents, (2, *currents.shape))
-    params = recording.neuron_params(run.state.params, path)
+    params = recording.neuron_params(trained_run.state.params, path)
     states, spikes = after_each(this.neuron, params, currents)
     u = np.concatenate([np.zeros_like(states[:1]), states[:-1]])
     layer = recorded.layers[path]
@@ -105,38 +100,37 @@ def test_the_recording_counts_what_a_plain_pass_counts(run, recorded):
     assert np.isin(np.round(layer.sample.currents[0, :50], 4), flat).mean() > 0.9
 
 
-def test_examples_are_spread_over_the_split(run):
-    test = run.experiment.dataset.test
+def test_examples_are_spread_over_the_split(trained_run):
+    test = trained_run.experiment.dataset.test
     some = data.subset(test, 36)
     np.testing.assert_array_equal(some.labels, test.labels[::10])
     assert data.subset(test, 0) is test
     assert data.subset(test, 10**6) is test
 
 
-def test_lower_degrees_keep_the_network_where_f_is_of_lower_degree(run, recorded):
+def test_lower_degrees_keep_the_network_where_f_is_of_lower_degree(trained_run, recorded):
     # Trained away from LIF by hand: of degree 2, so that the fit of degree 2 is exact.
     theta = np.array([-0.6, 0.5, 0.0], np.float32)
     params = jax.tree_util.tree_map_with_path(
-        lambda path, x: theta if path[-1].key == "theta" else x, run.state.params
+        lambda path, x: theta if path[-1].key == "theta" else x, trained_run.state.params
     )
-    bent = run._replace(state=run.state.replace(params=params))
+    bent = trained_run._replace(state=trained_run.state.replace(params=params))
     layers = {p: layer._replace(params={"theta": theta}) for p, layer in recorded.layers.items()}
-    found, figure = degrees.reduce(
-        bent, recorded._replace(layers=layers), examples=EXAMPLES, loss=100.0
-    )
-    top, second, first = found.degrees
-    assert [one.degree for one in found.degrees] == [3, 2, 1]
+    bent_recording = recorded._replace(layers=layers)
+    found, smallest, figure = degrees.reduce(bent, bent_recording, examples=EXAMPLES, loss=100.0)
+    top, second, first = found
+    assert [one.degree for one in found] == [3, 2, 1]
     assert second.accuracy == top.accuracy
     assert max(second.error.values()) < 1e-5 < min(first.error.values())
     assert first.energy.operations < second.energy.operations < top.energy.operations
-    assert found.smallest == 1  # any loss is allowed
+    assert smallest == 1  # any loss is allowed
     assert len(figure.axes) == 3
 
 
-def test_a_pictures_numbers_are_the_runs(run, recorded):
-    facts, _ = dynamics.picture(run, recorded)
+def test_a_pictures_numbers_are_the_runs(trained_run, recorded):
+    facts, _ = dynamics.picture(trained_run, recorded)
     path = "stem_spike"
-    theta = run.state.params[path]["neuron"]["theta"]
+    theta = trained_run.state.params[path]["neuron"]["theta"]
     wanted = np.polyval([*theta[::-1], 0], np.clip(facts.u, -1, 1))
     np.testing.assert_allclose(facts.f[path], wanted, atol=1e-5)
     assert any(abs(point.u) < 1e-6 and point.stable for point in facts.rest[path])
@@ -145,9 +139,9 @@ def test_a_pictures_numbers_are_the_runs(run, recorded):
     assert facts.extrapolated[path] == pytest.approx(beyond, abs=1e-3)
 
 
-def test_a_legend_names_fixed_points_where_they_were_looked_for(run, recorded):
+def test_a_legend_names_fixed_points_where_they_were_looked_for(trained_run, recorded):
     def named(recording):
-        _, drawn = dynamics.picture(run, recording)
+        _, drawn = dynamics.picture(trained_run, recording)
         return {text.get_text() for text in drawn.legends[0].get_texts()}
 
     points = {"stable fixed point", "unstable"}
@@ -155,32 +149,32 @@ def test_a_legend_names_fixed_points_where_they_were_looked_for(run, recorded):
     assert not points & named(None)
 
 
-def test_a_layer_that_visits_nothing_is_said_to_in_one_line(run, recorded):
+def test_a_layer_that_visits_nothing_is_said_to_in_one_line(trained_run, recorded):
     dead = {
         path: layer._replace(visits=np.zeros_like(layer.visits), spikes=0 * layer.spikes)
         for path, layer in recorded.layers.items()
     }
     quiet = recorded._replace(layers=dead)
-    found, _ = naming.picture(run, quiet)
+    found, _ = naming.picture(trained_run, quiet)
     assert {name.reason for (name,) in found.values()} == {"no potential but 0 was visited"}
-    facts, _ = dynamics.picture(run, quiet)
+    facts, _ = dynamics.picture(trained_run, quiet)
     assert set(facts.extrapolated.values()) == {None}
     with pytest.raises(ValueError, match="stem_spike: no potential but 0 was visited"):
         dead["stem_spike"].quantiles(0.5)
 
 
-def test_traces_cross_the_threshold_where_they_spike(run, recorded):
-    found, _ = firing.traces(run, recorded)
-    for trace in found.values():
-        np.testing.assert_array_equal(trace.spikes > 0, trace.v_in >= 0.5)
+def test_traces_cross_the_threshold_where_they_spike(trained_run, recorded):
+    rows, _ = firing.traces(trained_run, recorded)
+    assert {row["path"] for row in rows} == set(recorded.layers)
+    assert all(row["spike"] == (row["potential"] >= 0.5) for row in rows)
 
 
-def test_curves_are_those_of_the_records(run):
-    facts, drawn = curves.picture(run)
-    tests = [record for record in run.records if record["split"] == "test"]
-    assert facts.epochs.tolist() == [1, 2]
-    assert facts.accuracy.tolist() == [record["accuracy"] for record in tests]
+def test_curves_are_those_of_the_records(trained_run):
+    rows, drawn = history.curves(trained_run)
+    tests = [record for record in trained_run.records if record["split"] == "test"]
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert [row["accuracy"] for row in rows] == [record["accuracy"] for record in tests]
     # Steps of 480 of 1437 images.
-    trains = [record["step"] for record in run.records if record["split"] == "train"]
-    np.testing.assert_allclose(facts.train_epochs, np.array(trains) * 480 / 1437)
-    assert len(drawn.axes) == 2
+    trains = [record["step"] for record in trained_run.records if record["split"] == "train"]
+    _, losses = drawn.axes
+    np.testing.assert_allclose(losses.lines[1].get_xdata(), np.array(trains) * 480 / 1437)

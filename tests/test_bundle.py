@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from lnm_jax import cli, neurons
 from lnm_jax.errors import ConfigError
@@ -21,16 +22,9 @@ from lnm_jax.training import run_directory
 # Sums in another order differ by at most this at the sizes of these tests (measured: 1e-6).
 ROUNDING = 1e-5
 FROZEN = pathlib.Path(__file__).resolve().parent / "frozen" / "bundle.json"
-EVENTS = exporting.EVENTS
 NETWORKS = {
     "projection": {},
-    "padding, stem pool, head": {
-        "model.widths": (4, 6),
-        "model.blocks": (1, 1),
-        "model.shortcut": "padding",
-        "model.stem_pool": "average",
-        "model.head": 5,
-    },
+    "padding, stem pool, head": exporting.PADDED,
     "max pools, channels, soft": {
         "model.stem_pool": "max",
         "model.pooling": "max",
@@ -39,7 +33,7 @@ NETWORKS = {
         "neuron.bound": "linear",
         "compute_dtype": "bfloat16",  # exported, and compared, in float32
     },
-    "events": EVENTS | {"model.widths": ((4, 6), (5,))},
+    "events": exporting.EVENTS | {"model.widths": ((4, 6), (5,))},
 }
 
 
@@ -55,8 +49,8 @@ def layers(exported, images):
         return exported.model.apply({"params": params}, x, capture_intermediates=keep)
 
     logits, state = run(exported.params, x)
-    flat = jax.tree_util.tree_leaves_with_path(state["intermediates"])
-    return logits, {"/".join(key.key for key in path[:-2]): x for path, x in flat}
+    flat = flatten_dict(state["intermediates"])
+    return logits, {"/".join(path[:-1]): x for path, (x,) in flat.items()}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -90,6 +84,7 @@ def test_format_1_stays_as_it_is(config):
         np.testing.assert_allclose([x.sum(), np.abs(x).sum()], sums[name], rtol=1e-4, atol=1e-4)
 
 
+PER_CHANNEL = ("plif", "linear", "chebyshev", "spline, linear", "mlp")
 KINDS = {
     "if": {"kind": "if"},
     "lif": {"kind": "lif", "v_reset": -0.2},
@@ -106,9 +101,6 @@ KINDS = {
     "spline, linear": {"family": "spline", "knots": 6, "bound": "linear", "clip": 0.5},
     "mlp": {"family": "mlp"},
 }
-
-
-PER_CHANNEL = ("plif", "linear", "chebyshev", "spline, linear", "mlp")
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -165,14 +157,14 @@ def test_int8_weights_are_rounded_by_channel_and_their_accuracy_is_stated(
         "runpy.run_path('bundle/reader.py', run_name='__main__');"
         "assert not {'jax', 'flax', 'lnm_jax'} & set(sys.modules)"
     )
-    out = subprocess.run(
-        [sys.executable, "-I", "-c", code],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    out = subprocess.check_output([sys.executable, "-I", "-c", code], cwd=tmp_path, text=True)
     assert list(map(int, out.split())) == read(test.images[:5]).logits.argmax(-1).tolist()
+
+
+@pytest.fixture
+def written(config, tmp_path):
+    bundle.write(network.prepare(exporting.run_of(config)), str(tmp_path / "b"))
+    return tmp_path / "b"
 
 
 def test_the_command_runs_any_number_of_images_and_says_what_is_wrong_in_one_line(written):
@@ -204,12 +196,8 @@ def test_int8_weights_change_kernels_alone(config):
     config.neuron.kind = "lif"  # whose layers have no parameters, and are in the tree
     exported = network.prepare(exporting.run_of(config))
     rounded = bundle.with_int8_weights(exported)
-    changed = jax.tree_util.tree_map_with_path(
-        lambda path, a, b: (path[-1].key == "kernel") == bool((a != b).any()),
-        exported.params,
-        rounded.params,
-    )
-    assert all(jax.tree.leaves(changed))
+    for path, leaf in flatten_dict(exported.params).items():
+        assert (leaf != flatten_dict(rounded.params)[path]).any() == (path[-1] == "kernel")
 
 
 def test_the_reader_is_short_and_stands_alone():
@@ -221,32 +209,25 @@ def test_the_reader_is_short_and_stands_alone():
     assert {line.split()[1] for line in imports} == names
 
 
-@pytest.fixture
-def written(config, tmp_path):
-    bundle.write(network.prepare(exporting.run_of(config)), str(tmp_path / "b"))
-    return tmp_path / "b"
-
-
 def test_a_damaged_bundle_is_said_in_one_line(written):
-    with np.load(written / "arrays.npz") as file:
-        arrays = dict(file)
-    with pytest.raises(ValueError, match=r"images must be .* got \(2, 9, 8, 1\)"):
-        reader.Network(str(written))(np.zeros((2, 9, 8, 1)))
-    missing = {name: x for name, x in arrays.items() if name != "stem/conv/kernel"}
-    np.savez(written / "arrays.npz", **missing)
-    with pytest.raises(ValueError, match="array stem/conv/kernel is missing") as error:
-        reader.Network(str(written))
-    assert "\n" not in str(error.value)
-    np.savez(written / "arrays.npz", **arrays | {"stem/conv/bias": np.zeros(3)})
-    with pytest.raises(ValueError, match=r"stem/conv/bias is \(3,\), not \(4,\)"):
-        reader.Network(str(written))
-    for content in (b"PK no zip", b""):
-        (written / "arrays.npz").write_bytes(content)
-        with pytest.raises(ValueError, match="not a bundle") as error:
-            reader.Network(str(written))
+    def refused(message, directory=written):
+        with pytest.raises(ValueError, match=message) as error:
+            reader.Network(str(directory))(np.zeros((2, 9, 8, 1)))
         assert "\n" not in str(error.value)
-    with pytest.raises(ValueError, match="not a bundle"):
-        reader.Network(str(written / "none"))
+
+    path = written / "arrays.npz"
+    refused(r"images must be .* got \(2, 9, 8, 1\)")
+    with np.load(path) as file:
+        arrays = dict(file)
+    np.savez(path, **arrays | {"stem/conv/bias": np.zeros(3)})
+    refused(r"stem/conv/bias is \(3,\), not \(4,\)")
+    del arrays["stem/conv/kernel"]
+    np.savez(path, **arrays)
+    refused("array stem/conv/kernel is missing")
+    for content in (b"PK no zip", b""):
+        path.write_bytes(content)
+        refused("not a bundle")
+    refused("not a bundle", written / "none")
 
 
 def test_only_a_bundle_is_replaced_and_nothing_is_left_half_written(written, config, monkeypatch):
@@ -268,27 +249,24 @@ def test_only_a_bundle_is_replaced_and_nothing_is_left_half_written(written, con
         bundle.write(exported, str(written))
 
 
-def refused(capsys, *arguments):
-    assert cli.export(list(arguments)) == 2
-    out, err = capsys.readouterr()
-    assert not out
-    assert err.startswith("export: ")
-    assert err.count("\n") == 1
-    return err
-
-
 def test_runs_that_cannot_be_exported_are_refused_in_one_line(config, tmp_path, capsys):
-    assert "no run here" in refused(capsys, str(tmp_path / "none"), "--format", "bundle")
+    def refused(run, *arguments):
+        line = exporting.refused(capsys, cli.export, run, "--format", *arguments)
+        assert line.startswith("export: ")
+        return line
+
+    assert "no run here" in refused(str(tmp_path / "none"), "bundle")
     directory = run_directory.create(config)
-    assert "no checkpoint here" in refused(capsys, directory, "--format", "bundle")
-    assert "--int8 is for" in refused(capsys, directory, "--format", "nir", "--int8")
+    assert "no checkpoint here" in refused(directory, "bundle")
+    assert "--int8 is for" in refused(directory, "nir", "--int8")
+    assert "choose from" in refused(directory, "onnx")
     path = os.path.join(directory, "config.json")
     with open(path) as file:
         text = file.read()
     for damaged, message in ((text[:40], "not a configuration"), ('{"sed": 1}', "of this version")):
         with open(path, "w") as file:
             file.write(damaged)
-        assert message in refused(capsys, directory, "--format", "bundle")
+        assert message in refused(directory, "bundle")
     assert os.listdir(directory) == ["config.json"]
     config.neuron.kind = "adex"
     with pytest.raises(ConfigError, match="only neurons of one variable can"):

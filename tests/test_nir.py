@@ -22,21 +22,17 @@ class Neurons:
         self.v = self.margin = None
 
     def __call__(self, current):
-        node = {
-            name: np.float64(x)
-            for name, x in vars(self.node).items()
-            if name[:2] != "in" and isinstance(x, np.ndarray)
-        }
+        node, reset = self.node, np.float32(self.node.v_reset)
         if self.v is None:
-            self.v = np.zeros(current.shape, np.float32) + np.float32(node["v_reset"])
+            self.v = np.zeros(current.shape, np.float32) + reset
             self.margin = np.full(len(current), np.inf)
-        change = node["r"] * current
-        if isinstance(self.node, nir.LIF):
-            change = (node["v_leak"] - self.v + change) / node["tau"]
+        change = np.float64(node.r) * current
+        if isinstance(node, nir.LIF):
+            change = (np.float64(node.v_leak) - self.v + change) / np.float64(node.tau)
         v = np.float32(self.v + self.dt * change)
-        spikes = v > node["v_threshold"]
-        self.v = np.where(spikes, np.float32(node["v_reset"]), v)
-        distance = np.abs(v - node["v_threshold"]).reshape(len(v), -1).min(1)
+        spikes = v > np.float64(node.v_threshold)
+        self.v = np.where(spikes, reset, v)
+        distance = np.abs(v - np.float64(node.v_threshold)).reshape(len(v), -1).min(1)
         self.margin = np.minimum(self.margin, distance)
         return spikes.astype(np.float32)
 
@@ -96,18 +92,10 @@ def agree(exported, graph, images):
     wanted = np.asarray(jax.jit(exported.logits)(jnp.asarray(images, jnp.float32)))
     assert np.ptp(wanted) > 0.1
     np.testing.assert_allclose(logits[clear], wanted[clear], rtol=1e-4, atol=1e-5)
-    return spikes
 
 
 LIF_TYPE = {
-    "lif, head, padding": {
-        "neuron.kind": "lif",
-        "model.widths": (4, 6),
-        "model.blocks": (1, 1),
-        "model.shortcut": "padding",
-        "model.stem_pool": "average",
-        "model.head": 5,
-    },
+    "lif, head, padding": exporting.PADDED | {"neuron.kind": "lif"},
     "plif a channel": {"neuron.kind": "plif", "spiking.sharing": "channel"},
     "if, events": exporting.EVENTS | {"neuron.kind": "if", "model.widths": ((4,), (5,))},
 }
@@ -116,12 +104,10 @@ LIF_TYPE = {
 @pytest.mark.parametrize("name", LIF_TYPE)
 def test_lif_type_networks_are_exact(name, config, tmp_path):
     config.update_from_flattened_dict(LIF_TYPE[name])
-    dataset = exporting.events() if "events" in name else None
-    made = exporting.run_of(config, dataset)
+    made = exporting.run_of(config, exporting.events() if "events" in name else None)
     exported = network.prepare(made)
     assert nir_graph.write(exported, str(tmp_path / "x.nir")) == {}
-    graph = nir.read(tmp_path / "x.nir")
-    agree(exported, graph, made.experiment.dataset.test.images[:40])
+    agree(exported, nir.read(tmp_path / "x.nir"), made.experiment.dataset.test.images[:40])
 
 
 def test_the_step_is_ours_at_the_threshold_itself(config):
@@ -157,17 +143,19 @@ def test_the_nearest_lif_of_a_line_inside_its_bound_is_that_line(config):
         np.testing.assert_allclose(leak, -theta, rtol=2e-3)
 
 
-REFUSED = {
-    "soft": ({"neuron.reset": "soft"}, "config.neuron.reset soft: NIR's neurons have the hard"),
-    "max": ({"model.stem_pool": "max"}, "max_pool_1: NIR has no max pool"),
-    "space": ({"model.pooling": "max", "neuron.kind": "lif"}, "max_space_1: NIR has no max pool"),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_nir_cannot_express_is_refused_before_anything_is_fitted(name, config, monkeypatch):
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"neuron.reset": "soft"}, "config.neuron.reset soft: NIR's neurons have the hard"),
+        ({"model.stem_pool": "max"}, "max_pool_1: NIR has no max pool"),
+        ({"model.pooling": "max", "neuron.kind": "lif"}, "max_space_1: NIR has no max pool"),
+    ],
+    ids=str,
+)
+def test_what_nir_cannot_express_is_refused_before_anything_is_fitted(
+    fields, message, config, monkeypatch
+):
     monkeypatch.delattr(nir_graph, "best_lif")
-    fields, message = REFUSED[name]
     config.update_from_flattened_dict(fields)
     with pytest.raises(ConfigError, match=message):
         nir_graph.build(network.prepare(exporting.run_of(config)))

@@ -23,14 +23,9 @@ def files(directory):
     return {path: (os.stat(path).st_mtime_ns, os.stat(path).st_size) for path in found}
 
 
-@pytest.fixture(scope="module")
-def run(trained_run):
-    return trained_run
-
-
-def test_loading_gives_the_finished_run_and_leaves_it_as_it_is(run):
-    before = files(run.directory)
-    run = load(run.directory)
+def test_loading_gives_the_finished_run_and_leaves_it_as_it_is(trained_run):
+    before = files(trained_run.directory)
+    run = load(trained_run.directory)
     assert files(run.directory) == before
     assert int(run.state.step) == run.experiment.steps_until(2)
     found = experiment.evaluate(run.experiment, run.state.variables)
@@ -48,12 +43,12 @@ def test_columns_of_numbers_stand_right_and_empty_ones_are_left_out():
 
 
 @pytest.fixture(scope="module")
-def output(run, tmp_path_factory):
+def output(trained_run, tmp_path_factory):
     """The command's report; nothing of the run is changed."""
-    output, before = tmp_path_factory.mktemp("report") / "here", files(run.directory)
-    arguments = [run.directory, "--output", str(output), "--examples", str(EXAMPLES)]
+    output, before = tmp_path_factory.mktemp("report") / "here", files(trained_run.directory)
+    arguments = [trained_run.directory, "--output", str(output), "--examples", str(EXAMPLES)]
     assert cli.analysis(["report", *arguments]) == 0
-    assert files(run.directory) == before
+    assert files(trained_run.directory) == before
     return output
 
 
@@ -68,19 +63,19 @@ def test_the_page_is_self_contained_and_has_every_section(output):
     assert re.findall("<h2>(.*?)</h2>", page) == [*sections, "Lower degrees"]
 
 
-def test_csvs_hold_what_the_page_says(output, run):
+def test_csvs_hold_what_the_page_says(output, trained_run):
     page = (output / "report.html").read_text()
 
     def rows(name):
         return list(csv.DictReader((output / name).read_text().splitlines()))
 
-    assert [row["path"] for row in rows("names.csv")] == run.experiment.spiking_layers()
+    assert [row["path"] for row in rows("names.csv")] == trained_run.experiment.spiking_layers()
     for row in rows("names.csv"):
         assert row["parameters"] in page
     assert [row["degree"] for row in rows("degrees.csv")] == ["3", "2", "1"]
     over_training = rows("activity_over_training.csv")
     found = [float(row["dead, %"]) for row in over_training if row["path"] == "stem_spike"]
-    records = [record for record in run.records if record["split"] == "test"]
+    records = [record for record in trained_run.records if record["split"] == "test"]
     assert found == [100 * record["dead"]["stem_spike"] for record in records]
     assert not [name for name in os.listdir(output) if name.endswith(".tmp")]
 
@@ -108,33 +103,33 @@ def test_every_kind_of_network_is_reported(config, name):
         assert "Neurons of kind lnm_two_variable have no degree to reduce." in html
 
 
-def refused(capsys, *arguments):
-    """The one line of a refused command."""
-    assert cli.analysis(list(arguments)) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.count("\n") == 1
-    return captured.err
+@pytest.fixture
+def refused(capsys):
+    """The one line of a refused report of a directory."""
+    return lambda run, *more: exporting.refused(capsys, cli.analysis, "report", str(run), *more)
 
 
-def test_what_is_no_finished_run_is_said_in_one_line(run, tmp_path, capsys):
-    assert "no run here (config.json is missing)" in refused(capsys, "report", str(tmp_path))
+def test_what_is_no_finished_run_is_said_in_one_line(trained_run, tmp_path, refused):
+    assert "no run here (config.json is missing)" in refused(tmp_path)
     copy = tmp_path / "copy"
-    shutil.copytree(run.directory, copy)
+    shutil.copytree(trained_run.directory, copy)
     shutil.rmtree(copy / "checkpoints")
-    assert "no checkpoint here" in refused(capsys, "report", str(copy))
+    assert "no checkpoint here" in refused(copy)
     (copy / "config.json").write_text('{"seed": "one"}')
-    assert "not a configuration of this version" in refused(capsys, "report", str(copy))
+    assert "not a configuration of this version" in refused(copy)
     (copy / "config.json").write_text("{")
-    assert "not a configuration" in refused(capsys, "report", str(copy))
+    assert "not a configuration" in refused(copy)
 
 
-def test_bad_arguments_are_said_in_one_line(run, tmp_path, capsys):
-    line = refused(capsys, "report", run.directory, "another")
-    assert "a report is of one run, got 2: make one of each; reproduce.py compares" in line
-    assert "--examples must be 0" in refused(capsys, "report", run.directory, "--examples", "-1")
-    assert "--loss must be 0 or more" in refused(capsys, "report", run.directory, "--loss", "-1")
-    assert "--help" in refused(capsys, "report", run.directory, "--exmples", "3")
-    (tmp_path / "file").touch()
-    line = refused(capsys, "report", run.directory, "--output", str(tmp_path / "file"))
-    assert "exists and is not a directory" in line
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["another"], "a report is of one run, got 2: make one of each; reproduce.py compares"),
+        (["--examples", "-1"], "--examples must be 0"),
+        (["--loss", "-1"], "--loss must be 0 or more"),
+        (["--exmples", "3"], "--help"),
+        (["--output", __file__], "exists and is not a directory"),
+    ],
+)
+def test_bad_arguments_are_said_in_one_line(arguments, message, trained_run, refused):
+    assert message in refused(trained_run.directory, *arguments)

@@ -32,12 +32,12 @@ def test_the_file_gives_the_models_logits_without_the_project(
     events, config, trained_run, tmp_path, capsys
 ):
     path = str(tmp_path / "network.stablehlo")
+    run = trained_run
     if events:
         config.update_from_flattened_dict(exporting.EVENTS | {"model.widths": ((4,), (5,))})
         run = exporting.run_of(config, exporting.events())
         stablehlo.write(network.prepare(run), path)
     else:
-        run = trained_run
         assert cli.export([run.directory, "--format", "stablehlo", "--output", path]) == 0
         assert f"written to {path}" in capsys.readouterr().out
     exported = network.prepare(run)

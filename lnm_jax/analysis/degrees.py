@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lnm_jax import neurons
-from lnm_jax.analysis import drawing, dynamics, energy, recording
+from lnm_jax.analysis import drawing, energy, recording
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,20 +41,6 @@ class Degree(NamedTuple):
     energy: energy.Energy
 
 
-class Reduction(NamedTuple):
-    """Lower degrees, highest first.
-
-    Attributes:
-      degrees: N, N - 1, .., 1.
-      smallest: the lowest degree that keeps accuracy, with all degrees above it.
-      loss: percentage points that it may cost.
-    """
-
-    degrees: list[Degree]
-    smallest: int
-    loss: float
-
-
 def refusal(run: Run) -> str | None:
     """Why this run's neurons have no degree to reduce, in one sentence; None if they have."""
     fields = run.experiment.config.neuron
@@ -73,7 +60,7 @@ def refusal(run: Run) -> str | None:
 
 def reduce(
     run: Run, recorded: Recording, *, examples: int = 0, loss: float = LOSS
-) -> tuple[Reduction, Figure]:
+) -> tuple[list[Degree], int, Figure]:
     """Fits every layer to degrees N - 1 .. 1 by `neurons.fit_degree` and measures each network.
 
     Args:
@@ -81,6 +68,7 @@ def reduce(
       recorded: of the same run; the fits are over a sample of the potentials that it visited.
       examples: that the recording took.
       loss: percentage points of accuracy that a lower degree may cost.
+    Returns: degrees N, N - 1, .., 1; the lowest that keeps accuracy, with all above it; the figure.
     Raises: ValueError if `refusal` has a reason.
     """
     reason = refusal(run)
@@ -89,81 +77,71 @@ def reduce(
     top = run.experiment.config.neuron.degree
     params = flatten_dict(jax.device_get(run.state.params), keep_empty_nodes=True)
     neuron = run.experiment.neuron
+    counted = energy.rows(run, recorded)
     changes = jax.jit(lambda a, b, currents: neurons.spike_changes(neuron, a, neuron, b, currents))
     of_layers = {path: _lower(run, layer, top, changes) for path, layer in recorded.layers.items()}
     found = []
     for degree in range(top, 0, -1):
-        lower = params | {
-            (*path.split("/"), "neuron", "theta"): fits[degree][0]
-            for path, fits in of_layers.items()
-        }
+        fits = {path: of_layer[degree] for path, of_layer in of_layers.items()}
+        lower = {(*path.split("/"), "neuron", "theta"): fit[0] for path, fit in fits.items()}
         found.append(
             Degree(
                 degree=degree,
-                accuracy=recording.accuracy(run, unflatten_dict(lower), examples=examples),
-                changed={path: fits[degree][1] for path, fits in of_layers.items()},
-                error={path: fits[degree][2] for path, fits in of_layers.items()},
-                energy=energy.total(energy.rows(run, recorded, macs=degree)),
+                accuracy=recording.accuracy(run, unflatten_dict(params | lower), examples=examples),
+                changed={path: fit[1] for path, fit in fits.items()},
+                error={path: fit[2] for path, fit in fits.items()},
+                energy=energy.total(energy.with_macs(counted, degree)),
             )
         )
-    smallest = top
-    for one in found[1:]:
-        if one.accuracy < found[0].accuracy - loss:
-            break
-        smallest = one.degree
-    reduction = Reduction(found, smallest, loss)
-    return reduction, _draw(reduction)
+    least = found[0].accuracy - loss
+    kept = itertools.takewhile(lambda one: one.accuracy >= least, found)
+    return found, [one.degree for one in kept][-1], _draw(found, loss)
 
 
 def _lower(run: Run, layer: Layer, top: int, changes) -> dict[int, tuple]:
     """(theta padded to N, share of changed spikes, error) of a layer, by degree."""
-    neuron, trained = run.experiment.neuron, np.asarray(layer.params["theta"])
-    own = recording.sample_params(run, layer, layer.params)
-    sample = layer.sample
-    sets = list(dynamics.sets(run, layer.params, trained.shape[-1]))
-    places = {channel: np.flatnonzero(sample.channels == channel) for channel, _ in sets}
-    # As many potentials of every channel: one shape, so that nothing is compiled for each.
-    least = max(1, min(map(len, places.values())))
+    trained, sample = np.asarray(layer.params["theta"]), layer.sample
+    seen = sample.before
+
+    def sampled(params):  # as the currents (T, S) take them: of their channels
+        own = trained.ndim == 2
+        return jax.tree.map(lambda leaf: leaf[..., sample.channels] if own else leaf, params)
+
+    if trained.ndim == 2:
+        # As many potentials of every channel; one of which none was drawn takes another's.
+        places = [np.flatnonzero(sample.channels == n) for n in range(trained.shape[1])]
+        least = max(1, min(map(len, places)))
+        seen = seen[:, np.stack([np.resize(place, least) for place in places], 1)]
     results: dict[int, tuple] = {top: (trained, 0.0, 0.0)}
     for degree in range(top - 1, 0, -1):
-        theta, errors = np.zeros_like(trained), []
-        for channel, params in sets:
-            seen = sample.before
-            if channel is not None:
-                seen = seen[:, places[channel][:least]]
-            if not seen.size:  # none was drawn: the channel keeps its low coefficients
-                theta[:degree, channel] = trained[:degree, channel]
-                continue
-            fit = neurons.fit_degree(neuron, params, seen, degree)
-            where = np.index_exp[:degree] if channel is None else np.index_exp[:degree, channel]
-            theta[where] = np.asarray(fit.params["theta"])
-            errors.append(fit.error)
-        lower = recording.sample_params(run, layer, {**layer.params, "theta": theta})
-        changed = float(changes(own, lower, sample.currents))
-        results[degree] = (theta, changed, float(np.mean(errors)))
+        fit = neurons.fit_degree(run.experiment.neuron, layer.params, seen, degree)
+        theta = np.zeros_like(trained)
+        theta[:degree] = fit.params["theta"]
+        lower = sampled({**layer.params, "theta": theta})
+        changed = changes(sampled(layer.params), lower, sample.currents)
+        results[degree] = (theta, float(changed), fit.error)
     return results
 
 
-def _draw(reduction: Reduction) -> Figure:
+def _draw(degrees: list[Degree], loss: float) -> Figure:
     drawn = drawing.figure(2.7)
     left, middle, right = drawn.subplots(1, 3)
-    x = [one.degree for one in reduction.degrees]
-    least = reduction.degrees[0].accuracy - reduction.loss
-    left.plot(x, [one.accuracy for one in reduction.degrees], "-o", color=drawing.LEARNED)
-    left.axhline(least, color=drawing.ACCENT, linestyle=":", linewidth=1)
-    left.set_title(f"accuracy, % (dotted: less {reduction.loss:g})", fontsize=8, loc="left")
-    for path in reduction.degrees[0].changed:
-        shares = [100 * one.changed[path] for one in reduction.degrees]
+    x = [one.degree for one in degrees]
+    left.plot(x, [one.accuracy for one in degrees], "-o", color=drawing.LEARNED)
+    left.axhline(degrees[0].accuracy - loss, color=drawing.ACCENT, linestyle=":", linewidth=1)
+    for path in degrees[0].changed:
+        shares = [100 * one.changed[path] for one in degrees]
         middle.plot(x, shares, "-o", color=drawing.LEARNED, alpha=0.5, linewidth=1, markersize=3)
-    middle.set_title("changed spikes, %, a line a layer", fontsize=8, loc="left")
-    joules = [1e3 * one.energy.operations for one in reduction.degrees]
+    joules = [1e3 * one.energy.operations for one in degrees]
     right.plot(x, joules, "-o", color=drawing.LEARNED)
-    right.set_title("energy of operations, µJ", fontsize=8, loc="left")
-    for axis in (left, middle, right):
-        drawing.plain(axis)
+    for axis, title in (
+        (left, f"accuracy, % (dotted: less {loss:g})"),
+        (middle, "changed spikes, %, a line a layer"),
+        (right, "energy of operations, µJ"),
+    ):
+        drawing.plain(axis, x="degree of every layer", title=title)
         axis.set_xticks(x)
         axis.invert_xaxis()
-        axis.set_xlabel("degree of every layer", fontsize=8)
     middle.set_ylim(0)
     right.set_ylim(0, 1.1 * max(joules))
     return drawn

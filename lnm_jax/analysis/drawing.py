@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -20,11 +21,11 @@ SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#00
 WIDTH = 9.0  # inches of every figure, so that text is equally large in all of them
 
 
-def figure(height: float, *, width: float = WIDTH) -> Figure:
+def figure(height: float) -> Figure:
     """An empty figure of that many inches, for the Agg canvas."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(WIDTH, height), layout="constrained")
 
 
 def layer_axes(
@@ -46,8 +47,7 @@ def layer_axes(
         axis.axis("off")
     used = list(axes.flat[: len(titles)])
     for number, (axis, title) in enumerate(zip(used, titles, strict=True), 1):
-        axis.set_title(f"{number}  {title}", fontsize=8, loc="left")
-        plain(axis)
+        plain(axis, title=f"{number}  {title}")
         axis.locator_params("x", nbins=6)  # more would touch each other
     for axis in used[max(0, len(used) - columns) :]:  # the lowest of each column
         axis.tick_params(labelbottom=True)
@@ -56,17 +56,33 @@ def layer_axes(
     return drawn, used
 
 
-def plain(axis: Axes) -> None:
-    """Takes the frame's upper and right side away and makes the ticks small."""
+def plain(axis: Axes, *, x: str = "", y: str = "", title: str = "") -> None:
+    """Small labels and ticks, no frame above and to the right."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=7)
+    axis.set_xlabel(x, fontsize=8)
+    axis.set_ylabel(y, fontsize=8)
+    axis.set_title(title, fontsize=8, loc="left")
 
 
-def whole_numbers(axis: Axes) -> None:
-    """Ticks of the x axis at whole numbers alone, as epochs are; also if there is only one."""
-    from matplotlib.ticker import MaxNLocator
+def note(axis: Axes, text: str) -> None:
+    """Small text in the lower left corner."""
+    axis.text(0.03, 0.04, text, transform=axis.transAxes, fontsize=7)
 
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+def lif(axis: Axes, x: np.ndarray, y: np.ndarray, decay: float) -> None:
+    """The line of the LIF that learned neurons start from."""
+    label = f"LIF, decay {decay:g}"
+    axis.plot(x, y, color=REFERENCE, linestyle="--", linewidth=1.1, label=label)
+
+
+def learned(axis: Axes, x: np.ndarray, y: np.ndarray, **line: Any) -> np.ndarray:
+    """Draws and returns a layer's curve (N,), or the mean over thin ones of channels (N, C)."""
+    if y.ndim == 2:
+        axis.plot(x, y, color=LEARNED, linewidth=0.4, alpha=0.35)
+        y = y.mean(1)
+    axis.plot(x, y, color=LEARNED, **line)
+    return y
 
 
 def legend(drawn: Figure, axis: Axes, columns: int) -> None:

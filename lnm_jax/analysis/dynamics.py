@@ -11,11 +11,9 @@ import numpy as np
 
 from lnm_jax import neurons
 from lnm_jax.analysis import drawing
-from lnm_jax.analysis.recording import channels_of, neuron_params
+from lnm_jax.analysis.recording import each_channel, neuron_params
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from jaxtyping import Array, Float
     from matplotlib.figure import Figure
 
@@ -33,33 +31,18 @@ def learned_drifts(run: Run, u: Float[Array, "N"]) -> dict[str, np.ndarray]:
 
     Each is (N,), or (N, C) where every channel has a neuron of its own.
     """
-    u = jnp.asarray(u)
     curves = {}
     for path in run.experiment.spiking_layers():
-        params = neuron_params(run.state.params, path)
-        channels = channels_of(run, params)
-        potentials = u if channels is None else jnp.broadcast_to(u[:, None], (len(u), channels))
-        curves[path] = np.asarray(neurons.drift_of(run.experiment.neuron, params, potentials))
+        curve = drifts(run, neuron_params(run.state.params, path), u)
+        curves[path] = curve if curve.shape[1] > 1 else curve[:, 0]
     return curves
 
 
-def argument(neuron: neurons.Neuron, u: np.ndarray) -> np.ndarray:
-    """What f sees of potentials u: the bounded ones (4.2.1)."""
-    drift = neuron.facts.drift
-    return np.asarray(u if drift is None else drift.bounded(jnp.asarray(u)))
-
-
-def sets(run: Run, params: Any, most: int) -> Iterator[tuple[int | None, Any]]:
-    """(channel, one set of a layer's neuron parameters), at most so many, evenly spaced.
-
-    The channel is None where the layer shares one set.
-    """
-    channels = channels_of(run, params)
-    if channels is None:
-        yield None, params
-        return
-    for channel in np.unique(np.linspace(0, channels - 1, min(most, channels)).astype(int)):
-        yield int(channel), jax.tree.map(lambda leaf, c=channel: leaf[..., c], params)
+def drifts(run: Run, params: Any, u: Float[Array, "N"], most: int | None = None) -> np.ndarray:
+    """(N, C) f(u) of a layer's channels as `each_channel` chooses them, C = 1 for a shared one."""
+    channels, own = each_channel(run, params, most)
+    u = jnp.broadcast_to(jnp.asarray(u, jnp.float32)[:, None], (len(u), len(channels)))
+    return np.asarray(neurons.drift_of(run.experiment.neuron, own, u))
 
 
 class Rest(NamedTuple):
@@ -85,39 +68,17 @@ class Dynamics(NamedTuple):
 
     Attributes:
       u: (N,) potentials of the curves.
-      lif: (N,) the LIF line that learned neurons start from.
       f: by layer, (N,) or (N, C).
-      rest: by layer; None if f is 0 on an interval, or the neuron has several variables.
-      extrapolated: by layer, share of visits beyond the interval of a clip or a linear
-        continuation; None without a recording, visits or such a bound.
+      rest: by layer, none without a recording; None if f is 0 on an interval, or the neuron has
+        several variables.
+      extrapolated: by layer, none without a recording, share of visits beyond the interval of a
+        clip or a linear continuation; None without visits or such a bound.
     """
 
     u: np.ndarray
-    lif: np.ndarray
     f: dict[str, np.ndarray]
     rest: dict[str, list[Rest] | None]
     extrapolated: dict[str, float | None]
-
-
-def measure(run: Run, recording: Recording | None = None) -> Dynamics:
-    """The learned curves, their fixed points, and how much is visited beyond the bound.
-
-    Args:
-      run: as `training.run.load` or `training.loop.train` returns it.
-      recording: of the same run, for the visits.
-    """
-    fields = run.experiment.config.neuron
-    limit = max(1.0, fields.threshold) * 1.2
-    u = np.linspace(-limit, limit, 241, dtype=np.float32)
-    lif = np.asarray(neurons.drift_of(neurons.lif(decay=fields.decay), {}, u))
-    f = learned_drifts(run, u)
-    rest, extrapolated = {}, {}
-    for path in f:
-        rest[path] = _rest(run, neuron_params(run.state.params, path)) if recording else None
-        extrapolated[path] = (
-            _beyond(run.experiment.neuron, recording.layers[path]) if recording else None
-        )
-    return Dynamics(u, lif, f, rest, extrapolated)
 
 
 def _rest(run, params):
@@ -126,14 +87,14 @@ def _rest(run, params):
         return None
     threshold = run.experiment.config.neuron.threshold
     found = []
-    for channel, one in sets(run, params, MOST_CHANNELS):
+    channels, own = each_channel(run, params, MOST_CHANNELS)
+    for place, channel in enumerate(channels):
+        one = jax.tree.map(lambda leaf: leaf[..., place], own)  # noqa: B023 used at once
         points = neurons.fixed_points(neuron, one)
         if len(points.u) > MOST_POINTS:
             return None
-        for u, multiplier, stable in zip(*points, strict=True):
-            found.append(
-                Rest(channel, float(u), float(multiplier), bool(stable), bool(u < threshold))
-            )
+        for u, multiplier, stable in zip(*(x.tolist() for x in points), strict=True):
+            found.append(Rest(channel, u, multiplier, stable, u < threshold))
     return found
 
 
@@ -147,51 +108,51 @@ def _beyond(neuron, layer):
 def picture(run: Run, recording: Recording | None = None) -> tuple[Dynamics, Figure]:
     """Figure 2: f of every layer over the LIF line, with visits, threshold and fixed points.
 
-    f is drawn bold where 99.9 % of the visits are, thin beyond. Args as in `measure`.
+    f is drawn bold where 99.9 % of the visits are, thin beyond.
+
+    Args:
+      run: as `training.run.load` or `training.loop.train` returns it.
+      recording: of the same run, for the visits.
     """
-    facts = measure(run, recording)
     fields = run.experiment.config.neuron
+    limit = max(1.0, fields.threshold) * 1.2
+    u = np.linspace(-limit, limit, 241, dtype=np.float32)
+    lif = np.asarray(neurons.drift_of(neurons.lif(decay=fields.decay), {}, u))
+    layers = recording.layers if recording else {}
+    facts = Dynamics(
+        u,
+        learned_drifts(run, u),
+        {path: _rest(run, layer.params) for path, layer in layers.items()},
+        {path: _beyond(run.experiment.neuron, layer) for path, layer in layers.items()},
+    )
+    searched = any(points is not None for points in facts.rest.values())
     drawn, axes = drawing.layer_axes(list(facts.f), x="membrane potential u", y="f(u) per timestep")
     for axis, (path, curve) in zip(axes, facts.f.items(), strict=True):
         axis.axhline(0, color="0.85", linewidth=0.8, zorder=0)
         axis.axvline(
             fields.threshold, color=drawing.ACCENT, linewidth=0.9, linestyle=":", label="threshold"
         )
-        axis.plot(
-            facts.u, facts.lif, color=drawing.REFERENCE, linestyle="--", linewidth=1.1,
-            label=f"LIF, decay {fields.decay:g}",
-        )  # fmt: skip
-        if curve.ndim == 2:
-            axis.plot(facts.u, curve, color=drawing.LEARNED, linewidth=0.4, alpha=0.35)
-            curve = curve.mean(1)
-        axis.plot(facts.u, curve, color=drawing.LEARNED, linewidth=0.9)
-        seen = _seen(facts.u, recording.layers[path] if recording else None)
-        axis.plot(facts.u[seen], curve[seen], color=drawing.LEARNED, linewidth=2.2, label="f(u)")
-        _draw_rest(axis, facts, path)
-        axis.set_xlim(facts.u[0], facts.u[-1])
-    for axis, path in zip(axes, facts.f, strict=True):
-        if recording:  # when all curves have set the shared scale
-            _draw_visits(axis, recording.layers[path], facts.extrapolated[path])
+        drawing.lif(axis, u, lif, fields.decay)
+        curve = drawing.learned(axis, u, curve, linewidth=0.9)
+        seen = np.full(len(u), not layers)
+        if layers and layers[path].visits.any():
+            low, high = layers[path].quantiles(*INNER)
+            seen = (u >= low) & (u <= high)
+        axis.plot(u[seen], curve[seen], color=drawing.LEARNED, linewidth=2.2, label="f(u)")
+        if searched:  # else the legend must not say that there are none
+            _draw_rest(axis, facts.rest[path] or [], u[-1])
+        axis.set_xlim(u[0], u[-1])
+    for axis, (path, layer) in zip(axes, layers.items(), strict=bool(layers)):
+        # When all curves have set the shared scale.
+        _draw_visits(axis, layer, facts.extrapolated[path])
     drawing.legend(drawn, axes[0], 6)
     return facts, drawn
 
 
-def _seen(u, layer):
-    if layer is None:
-        return np.ones(len(u), bool)
-    if not layer.visits.any():
-        return np.zeros(len(u), bool)
-    low, high = layer.quantiles(*INNER)
-    return (u >= low) & (u <= high)
-
-
-def _draw_rest(axis, facts, path):
-    if all(points is None for points in facts.rest.values()):
-        return  # none were looked for: the legend must not say that there are none
+def _draw_rest(axis, points, limit):
     for stable, label in ((True, "stable fixed point"), (False, "unstable")):
-        points = facts.rest[path] or []
         u = [point.u for point in points if point.stable == stable and point.reachable]
-        shown = [value for value in u if abs(value) <= facts.u[-1]]
+        shown = [value for value in u if abs(value) <= limit]
         axis.plot(
             shown, np.zeros(len(shown)), "o", markersize=4.5, color="black", zorder=5,
             markerfacecolor="black" if stable else "white", label=label,
@@ -205,16 +166,14 @@ def _draw_visits(axis, layer, beyond):
     axis.patch.set_visible(False)
     beneath.axis("off")
     if not layer.visits.any():
-        axis.text(0.03, 0.04, "nothing but 0 visited", transform=axis.transAxes, fontsize=7)
+        drawing.note(axis, "nothing but 0 visited")
         return
     coarse, edges = np.histogram(layer.centres, len(layer.edges) // 8, weights=layer.visits)
     beneath.stairs(coarse, edges, fill=True, color=drawing.VISITED)
     shown = (edges[1:] > axis.get_xlim()[0]) & (edges[:-1] < axis.get_xlim()[1])
     beneath.set_ylim(0, max(1, coarse[shown].max()) / 0.3)
     if beyond:
-        axis.text(
-            0.03, 0.04, f"{beyond:.0%} beyond the bound", transform=axis.transAxes, fontsize=7
-        )  # fmt: skip
+        drawing.note(axis, f"{beyond:.0%} beyond the bound")
 
 
 def save_picture(run: Run) -> str | None:

@@ -103,29 +103,28 @@ def macs_per_update(experiment: Experiment) -> int:
     return macs
 
 
-def rows(run: Run, recording: Recording, *, macs: int | None = None) -> list[Row]:
-    """Operations of every layer at the rates of the recording (Eq. 17).
-
-    Args:
-      run: as `training.run.load` returns it.
-      recording: of the same run.
-      macs: of a neuron's update; None for this run's own.
-    """
-    macs = macs_per_update(run.experiment) if macs is None else macs
+def rows(run: Run, recording: Recording) -> list[Row]:
+    """Operations of every layer at the rates of the run's recording (Eq. 17)."""
+    macs = macs_per_update(run.experiment)
     timesteps, found = recording.timesteps, []
     for number, layer in enumerate(models.counts(run.experiment.model, run.experiment.input_shape)):
         if layer.kind == "spiking":
             seen = recording.layers[layer.path]
             updates = timesteps * layer.neurons
-            found.append(
-                Row(layer.path, layer.kind, macs * updates, 0.0, seen.rate, updates, seen.at_zero)
-            )
-            continue
-        rate, done = recording.inputs[layer.path], timesteps * layer.macs
-        # The first layer's inputs are pixels or counts of events, no spikes.
-        of_macs, of_acs = (done, 0.0) if number == 0 else (0.0, done * rate)
-        found.append(Row(layer.path, layer.kind, of_macs, of_acs, rate, 0, 0.0))
+            counted = (macs * updates, 0.0, seen.rate, updates, seen.at_zero)
+        else:
+            rate, done = recording.inputs[layer.path], timesteps * layer.macs
+            # The first layer's inputs are pixels or counts of events, no spikes.
+            counted = (done, 0.0, rate, 0, 0.0) if number == 0 else (0.0, done * rate, rate, 0, 0.0)
+        found.append(Row(layer.path, layer.kind, *counted))
     return found
+
+
+def with_macs(counted: list[Row], macs: int) -> list[Row]:
+    """The same network of neurons whose update takes so many MACs, at equal rates."""
+    return [
+        row._replace(macs=macs * row.updates) if row.kind == "spiking" else row for row in counted
+    ]
 
 
 def total(counted: list[Row], costs: Costs = Costs()) -> Energy:  # noqa: B008 a constant
@@ -153,22 +152,17 @@ class Comparison(NamedTuple):
     overhead: Energy
 
 
-def compare(
-    run: Run, recording: Recording, *, macs: int | None = None, costs: Costs = Costs()  # noqa: B008
-) -> Comparison:  # fmt: skip
+def compare(run: Run, recording: Recording) -> Comparison:
     """Our row of Table 3. Args as in `rows`."""
-    macs = macs_per_update(run.experiment) if macs is None else macs
-    own = total(rows(run, recording, macs=macs), costs)
-    lif = total(rows(run, recording, macs=1), costs)
-    overhead = Energy(*(100 * (a / b - 1) for a, b in zip(own, lif, strict=True)))
-    return Comparison(own, lif, macs, overhead)
-
-
-def picture(
-    run: Run, recording: Recording, *, costs: Costs = Costs()  # noqa: B008
-) -> tuple[list[Row], Figure]:  # fmt: skip
-    """Energy of every layer: MACs and accumulates, and memory traffic. Args as in `compare`."""
     counted = rows(run, recording)
+    own, lif = total(counted), total(with_macs(counted, 1))
+    overhead = Energy(*(100 * (a / b - 1) for a, b in zip(own, lif, strict=True)))
+    return Comparison(own, lif, macs_per_update(run.experiment), overhead)
+
+
+def picture(run: Run, recording: Recording) -> tuple[list[Row], Figure]:
+    """Energy of every layer: MACs and accumulates, and memory traffic. Args as in `rows`."""
+    counted, costs = rows(run, recording), Costs()
     drawn = drawing.figure(0.19 * len(counted) + 1.2)
     axis = drawn.subplots()
     places = np.arange(len(counted))
@@ -184,7 +178,6 @@ def picture(
     axis.set_yticks(places, [f"{row.path} ({row.kind})" for row in counted])
     axis.invert_yaxis()
     axis.set_xlim(0)
-    axis.set_xlabel("energy of one inference, µJ", fontsize=8)
-    drawing.plain(axis)
+    drawing.plain(axis, x="energy of one inference, µJ")
     drawing.legend(drawn, axis, 3)
     return counted, drawn

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 
 from lnm_jax import neurons
 from lnm_jax.analysis import drawing
-from lnm_jax.analysis.recording import Sample, channels_of
+from lnm_jax.analysis.recording import Sample, each_channel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,26 +23,14 @@ MOST_LAYERS = 6  # whose potentials are drawn over time
 TRACES = 3  # neurons of each
 
 
-class Curves(NamedTuple):
-    """f-I curves.
-
-    Attributes:
-      currents: (K,) constant inputs, from 0 to twice the threshold.
-      lif: (K,) spikes per timestep of the LIF that learned neurons start from.
-      rates: by layer, (K,), or (K, C) where every channel has a neuron of its own.
-    """
-
-    currents: np.ndarray
-    lif: np.ndarray
-    rates: dict[str, np.ndarray]
-
-
-def f_i_curves(run: Run, recorded: Recording) -> tuple[Curves, Figure]:
+def f_i_curves(run: Run, recorded: Recording) -> tuple[list[dict], Figure]:
     """Spike rate of every layer's neuron under constant current, over the currents it received.
 
     Args:
       run: as `training.run.load` returns it.
       recorded: of the same run.
+    Returns: a row a layer and current, from 0 to twice the threshold: spikes per timestep, the mean
+      over channels that have neurons of their own; and the figure.
     """
     fields = run.experiment.config.neuron
     neuron = run.experiment.neuron
@@ -53,11 +41,9 @@ def f_i_curves(run: Run, recorded: Recording) -> tuple[Curves, Figure]:
 
     @jax.jit  # once for all layers of the same number of channels
     def rates_of(params):
-        channels = channels_of(run, params)
-        each = currents
-        if channels is not None:
-            each = np.broadcast_to(currents[:, None], (CURRENTS, channels))
-        return neurons.f_i_curve(neuron, params, each, timesteps=TIMESTEPS)
+        channels, own = each_channel(run, params)
+        each = np.broadcast_to(currents[:, None], (CURRENTS, len(channels)))
+        return neurons.f_i_curve(neuron, own, each, timesteps=TIMESTEPS)
 
     rates = {path: np.asarray(rates_of(layer.params)) for path, layer in recorded.layers.items()}
     drawn, axes = drawing.layer_axes(list(rates), x="constant current I", y="spikes per timestep")
@@ -70,24 +56,23 @@ def f_i_curves(run: Run, recorded: Recording) -> tuple[Curves, Figure]:
                 heights / max(heights.max(), 1) * 0.3, edges, fill=True, color=drawing.VISITED,
                 label="currents received",
             )  # fmt: skip
-        axis.plot(
-            currents, line, color=drawing.REFERENCE, linestyle="--", linewidth=1.1,
-            label=f"LIF, decay {fields.decay:g}",
-        )  # fmt: skip
-        if rate.ndim == 2:
-            axis.plot(currents, rate, color=drawing.LEARNED, linewidth=0.4, alpha=0.35)
-            rate = rate.mean(1)
-        axis.plot(currents, rate, color=drawing.LEARNED, linewidth=1.8, label="this layer")
+        drawing.lif(axis, currents, line, fields.decay)
+        drawing.learned(axis, currents, rate.squeeze(), linewidth=1.8, label="this layer")
         axis.set_ylim(0, 1.05)
     drawing.legend(drawn, axes[0], 3)
-    return Curves(currents, line, rates), drawn
+    rows = [
+        {"path": path, "current": float(current), "rate": float(rate)}
+        for path, of_layer in rates.items()
+        for current, rate in zip(currents, of_layer.mean(1), strict=True)
+    ]
+    return rows, drawn
 
 
-def traces(run: Run, recorded: Recording) -> tuple[dict[str, Sample], Figure]:
+def traces(run: Run, recorded: Recording) -> tuple[list[dict], Figure]:
     """Potentials and spikes of some neurons of at most `MOST_LAYERS` layers, evenly spaced.
 
     Of those recorded, neurons that spike at about a third of the timesteps are shown.
-    Args as in `f_i_curves`.
+    Args as in `f_i_curves`. Returns: a row a neuron and timestep, and the figure.
     """
     paths = list(recorded.layers)
     places = np.unique(np.linspace(0, len(paths) - 1, min(MOST_LAYERS, len(paths))).astype(int))
@@ -118,4 +103,10 @@ def traces(run: Run, recorded: Recording) -> tuple[dict[str, Sample], Figure]:
             )  # fmt: skip
         axis.set_xticks(time if len(time) <= 10 else np.linspace(1, len(time), 6).astype(int))
     drawing.legend(drawn, axes[0], 5)
-    return found, drawn
+    rows = [
+        {"path": path, "neuron": n + 1, "timestep": t + 1, "current": float(shown.currents[t, n])}
+        | {"potential": float(shown.v_in[t, n]), "spike": int(shown.spikes[t, n])}
+        for path, shown in found.items()
+        for t, n in np.ndindex(shown.spikes.shape)
+    ]
+    return rows, drawn

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from lnm_jax import neurons
 from lnm_jax.analysis import drawing, dynamics
 
 if TYPE_CHECKING:
@@ -217,46 +216,36 @@ def name_layers(run: Run, recording: Recording) -> dict[str, list[Name]]:
       run: as `training.run.load` returns it.
       recording: of the same run; channels of a layer share its histogram.
     """
-    return {path: _of_layer(run, layer) for path, layer in recording.layers.items()}
+    names = {}
+    for path, layer in recording.layers.items():
+        u, f = _learned(run, layer)
+        names[path] = [nearest(u, own, layer.visits[layer.visits > 0]) for own in f.T]
+    return names
 
 
-def _of_layer(run: Run, layer: Layer) -> list[Name]:
-    neuron = run.experiment.neuron
-    # f is compared over its own argument: potentials beyond the bound are all the same to it.
-    seen = layer.visits > 0
-    potentials, visits = layer.centres[seen], layer.visits[seen]
-    u = dynamics.argument(neuron, potentials)
-    found = []
-    for _, params in dynamics.sets(run, layer.params, MOST_CHANNELS):
-        f = np.zeros(0)
-        if len(u):
-            f = np.asarray(neurons.drift_of(neuron, params, jnp.asarray(potentials, jnp.float32)))
-        found.append(nearest(u, f, visits))
-    return found
+def _learned(run: Run, layer: Layer) -> tuple[np.ndarray, np.ndarray]:
+    """f (K, C) of the named channels at the potentials visited, and its argument (K,) there.
+
+    Potentials beyond the bound are all the same to f.
+    """
+    u, drift = layer.centres[layer.visits > 0], run.experiment.neuron.facts.drift
+    f = dynamics.drifts(run, layer.params, u, MOST_CHANNELS)
+    return (np.asarray(drift.bounded(jnp.asarray(u))) if drift else u), f
 
 
 def table(names: dict[str, list[Name]]) -> list[dict]:
     """A row a layer and channel: name, nearest family with parameters, R2 of every family."""
     rows = []
     for number, (path, channels) in enumerate(names.items(), 1):
-        for channel, name in enumerate(channels):
-            near = name.nearest
-            rows.append(
-                {
-                    "layer": number,
-                    "path": path,
-                    "channel": channel if len(channels) > 1 else "",
-                    "name": name.name,
-                    "nearest": near.family if near else "",
-                    "formula": FAMILIES[near.family].formula if near else "",
-                    "parameters": ", ".join(f"{k} = {v:.3g}" for k, v in near.parameters.items())
-                    if near
-                    else "",
-                    "r2": near.r2 if near else "",
-                    "reason": name.reason,
-                }
-                | {f"r2 {family}": fitted.r2 for family, fitted in name.fits.items()}
-            )
+        for channel, (name, near, fits, reason) in enumerate(channels):
+            row = {"layer": number, "path": path, "channel": channel if len(channels) > 1 else ""}
+            row |= {"name": name, "nearest": "", "formula": "", "parameters": "", "r2": ""}
+            if near:
+                values = ", ".join(f"{key} = {value:.3g}" for key, value in near.parameters.items())
+                row |= {"nearest": near.family, "formula": FAMILIES[near.family].formula}
+                row |= {"parameters": values, "r2": near.r2}
+            row["reason"] = reason
+            rows.append(row | {f"r2 {family}": fitted.r2 for family, fitted in fits.items()})
     return rows
 
 
@@ -265,19 +254,16 @@ def picture(run: Run, recording: Recording) -> tuple[dict[str, list[Name]], Figu
     names = name_layers(run, recording)
     drawn, axes = drawing.layer_axes(list(names), x="argument of f", y="f per timestep")
     for axis, (path, found) in zip(axes, names.items(), strict=True):
-        layer, first = recording.layers[path], found[0]
+        first = found[0]
         axis.axhline(0, color="0.85", linewidth=0.8)
         axis.plot([], [], color=drawing.LEARNED, linewidth=2.2, label="f(u) where visited")
         axis.plot([], [], color=drawing.ACCENT, linestyle="--", label="nearest family")
         if first.nearest is None:
-            axis.text(0.03, 0.04, first.reason, transform=axis.transAxes, fontsize=7)
+            drawing.note(axis, first.reason)
             continue
-        u = dynamics.argument(run.experiment.neuron, layer.centres[layer.visits > 0])
+        u, f = _learned(run, recording.layers[path])
         order = np.argsort(u)
-        _, params = next(dynamics.sets(run, layer.params, 1))
-        drift = neurons.drift_of(run.experiment.neuron, params, jnp.asarray(u, jnp.float32))
-        learned = np.asarray(drift)
-        axis.plot(u[order], learned[order], color=drawing.LEARNED, linewidth=2.2)
+        axis.plot(u[order], f[order, 0], color=drawing.LEARNED, linewidth=2.2)
         axis.plot(
             u[order], first.nearest.curve[order], color=drawing.ACCENT, linestyle="--", linewidth=1
         )

@@ -59,8 +59,8 @@ class Page:
         rows = (f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in pairs)
         self._add(f"<dl>{''.join(rows)}</dl>")
 
-    def picture(self, name: str, drawn: Figure, caption: str) -> None:
-        """Adds a figure, and the file name.png."""
+    def picture(self, name: str, drawn: Figure, caption: str, rows: Sequence[dict] = ()) -> None:
+        """Adds a figure, and the files name.png and, of what it shows, name.csv."""
         self.files[f"{name}.png"] = png = drawing.png(drawn)
         alt = html.escape(f"{self._sections[-1][0]}: {name}")
         self._add(
@@ -68,6 +68,8 @@ class Page:
             f'src="data:image/png;base64,{base64.b64encode(png).decode()}"></div>'
             f"<figcaption>{html.escape(caption)}</figcaption></figure>"
         )
+        if rows:
+            self.csv(name, rows)
 
     def table(self, rows: Sequence[dict], caption: str = "", *, file: str = "") -> None:
         """Adds a table of rows with the same keys, and the file file.csv if that has a name.
@@ -81,24 +83,23 @@ class Page:
             for key, column in entries.items()
             if any(column)
         }
-        head = "".join(f"<th{of}>{html.escape(key)}</th>" for key, of in columns.items())
-        body = "".join(
-            "<tr>"
-            + "".join(f"<td{of}>{html.escape(entries[k][n])}</td>" for k, of in columns.items())
-            + "</tr>"
-            for n in range(len(rows))
-        )
+
+        def line(tag, texts):
+            cells = zip(columns.values(), map(html.escape, texts), strict=True)
+            return f"<tr>{''.join(f'<{tag}{of}>{text}</{tag}>' for of, text in cells)}</tr>"
+
+        head = line("th", columns)
+        body = "".join(line("td", texts) for texts in zip(*map(entries.get, columns), strict=True))
         title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
         self._add(
-            f'<div class="wide"><table>{title}<thead><tr>{head}</tr></thead>'
+            f'<div class="wide"><table>{title}<thead>{head}</thead>'
             f"<tbody>{body}</tbody></table></div>"
         )
         if file:
             self.csv(file, rows)
 
-    def csv(self, name: str, rows: Iterable[dict]) -> None:
+    def csv(self, name: str, rows: Sequence[dict]) -> None:
         """Adds the file name.csv alone; its columns are those of all rows, as they appear."""
-        rows = list(rows)
         text = io.StringIO()
         columns = list(dict.fromkeys(key for row in rows for key in row))
         writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")

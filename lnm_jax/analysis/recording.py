@@ -134,18 +134,17 @@ def neuron_params(params: dict, path: str) -> Any:
     return params
 
 
-def channels_of(run: Run, params: Any) -> int | None:
-    """How many channels have neurons of their own in a layer of these parameters; None for one."""
+def each_channel(run: Run, params: Any, most: int | None = None) -> tuple[list[int | None], Any]:
+    """(channels, their parameters by the last axis) of a layer, at most so many, evenly spaced.
+
+    Potentials for the parameters are (..., C). A layer that shares one set is one channel, None.
+    """
     leaves = jax.tree.leaves(params)
-    own = leaves and run.experiment.config.spiking.sharing == "channel"
-    return leaves[0].shape[-1] if own else None
-
-
-def sample_params(run: Run, layer: Layer, params: Any) -> Any:
-    """A layer's neuron parameters as its sampled currents (T, S) take them: of their channels."""
-    if run.experiment.config.spiking.sharing != "channel":
-        return params
-    return jax.tree.map(lambda leaf: leaf[..., layer.sample.channels], params)
+    if not leaves or run.experiment.config.spiking.sharing != "channel":
+        return [None], jax.tree.map(lambda leaf: jnp.asarray(leaf)[..., None], params)
+    count = leaves[0].shape[-1]
+    chosen = np.unique(np.linspace(0, count - 1, min(most or count, count)).astype(int))
+    return chosen.tolist(), jax.tree.map(lambda leaf: leaf[..., chosen], params)
 
 
 def record(run: Run, *, examples: int = 0) -> Recording:
@@ -170,7 +169,10 @@ def record(run: Run, *, examples: int = 0) -> Recording:
     split = data.subset(this.dataset.test, examples)
     size = min(this.config.data.eval_batch_size, len(split.labels))
     batches = -(-len(split.labels) // size)
-    edges = _edges(this.config.neuron)
+    fields = this.config.neuron
+    # Over four times the potentials that matter; clip and -clip are edges if they can.
+    limit = 4 * max(1.0, fields.clip, fields.threshold, abs(fields.v_reset))
+    edges = np.linspace(-limit, limit, BINS + 1)
     variables = jax.device_get(run.state.variables)
     sample = SAMPLE
     if this.config.spiking.sharing == "channel":
@@ -178,51 +180,47 @@ def record(run: Run, *, examples: int = 0) -> Recording:
         channels = max(row.shape[-1] for row in counts if row.kind == "spiking")
         sample = max(SAMPLE, SAMPLE_PER_CHANNEL * channels)
     measure = jax.jit(functools.partial(_measure, this, edges, -(-sample // batches)))
-    sums, largest, drawn = None, None, []
-    for number, batch in enumerate(data.eval_batches(split, size)):
-        found = jax.device_get(measure(variables, batch, jax.random.key(number)))
-        drawn.append(found["drawn"])
-        new = jax.tree.map(_wide, found["sums"])
-        sums = new if sums is None else jax.tree.map(np.add, sums, new)
-        new = found["largest"]
-        largest = new if largest is None else jax.tree.map(np.maximum, largest, new)
-    layers = {}
-    for path in this.spiking_layers():
-        total, (low, high) = sums["layers"][path], largest[path]
-        layers[path] = Layer(
+    sums, largest, drawn = functools.reduce(
+        _join,
+        (
+            jax.device_get(measure(variables, batch, jax.random.key(number)))
+            for number, batch in enumerate(data.eval_batches(split, size))
+        ),
+    )
+    layers = {
+        path: Layer(
             path=path,
             params=neuron_params(variables["params"], path),
             edges=edges,
-            visits=total["visits"],
-            zeros=int(total["zeros"]),
-            low=-float(low),
-            high=float(high),
-            spikes=total["spikes"],
+            **sums["layers"][path],
+            low=-float(largest[path][0]),
+            high=float(largest[path][1]),
             updates=len(split.labels) * this.timesteps,
-            sample=jax.tree.map(
-                lambda *parts: np.concatenate(parts, -1), *(d[path] for d in drawn)
-            ),
+            sample=drawn[path],
         )
+        for path in this.spiking_layers()
+    }
     inputs = {path: float(total / entries) for path, (total, entries) in sums["inputs"].items()}
     return Recording(layers, inputs, len(split.labels), this.timesteps)
 
 
-def _edges(fields) -> np.ndarray:
-    """Bins over four times the potentials that matter; clip and -clip are edges if they can."""
-    limit = 4 * max(1.0, fields.clip, fields.threshold, abs(fields.v_reset))
-    return np.linspace(-limit, limit, BINS + 1)
+def _join(one: tuple, other: tuple) -> tuple:
+    """What `_measure` found of two batches, as of one; with bits for the sum of many."""
+
+    def add(a, b):
+        return np.add(a, b, dtype=np.int64 if np.issubdtype(a.dtype, np.integer) else float)
+
+    def append(a, b):
+        return np.concatenate([a, b], -1)
+
+    return tuple(map(jax.tree.map, (add, np.maximum, append), one, other))
 
 
-def _wide(x):
-    """With bits for the sum of many batches."""
-    return np.asarray(x, np.int64 if np.issubdtype(x.dtype, np.integer) else float)
-
-
-def _measure(this: Experiment, edges: np.ndarray, sample: int, variables, batch, key) -> dict:
+def _measure(this: Experiment, edges: np.ndarray, sample: int, variables, batch, key) -> tuple:
     """What a batch adds to a recording, of fixed size.
 
-    Returns: "sums" of its examples; "largest" of each layer, minus the lowest potential and the
-      highest; "drawn" of each layer, a `Sample`.
+    Returns: sums over its examples, of "layers" and "inputs"; of each layer minus the lowest
+      potential and the highest; of each layer a `Sample`.
     """
     model = this.model
     if hasattr(model, "remat"):  # interception cannot look into its inner traces
@@ -244,7 +242,7 @@ def _measure(this: Experiment, edges: np.ndarray, sample: int, variables, batch,
         currents, trace = traces[f"{path}/over_time"]
         layers[path], largest[path] = _visited(trace, mask, edges)
         drawn[path] = _draw(currents, trace, mask, jax.random.fold_in(key, number), sample)
-    return {"sums": {"layers": layers, "inputs": inputs}, "largest": largest, "drawn": drawn}
+    return {"layers": layers, "inputs": inputs}, largest, drawn
 
 
 def _visited(trace, mask, edges):

@@ -10,12 +10,11 @@ import numpy as np
 
 from lnm_jax import files, neurons
 from lnm_jax.analysis import (
-    activity,
-    curves,
     degrees,
     dynamics,
     energy,
     firing,
+    history,
     naming,
     recording,
 )
@@ -106,8 +105,8 @@ def _summary(page, run, recorded, examples):
 
 def _training(page, run):
     page.section("Training")
-    facts, drawn = curves.picture(run)
-    if not len(facts.epochs):
+    rows, drawn = history.curves(run)
+    if not rows:
         page.paragraph("No evaluation is recorded in metrics.jsonl yet.")
         return
     page.picture(
@@ -115,9 +114,8 @@ def _training(page, run):
         drawn,
         "Accuracy and loss on the whole test set after every epoch, and the training loss, from "
         "metrics.jsonl.",
+        rows,
     )
-    rows = zip(facts.epochs, facts.accuracy, facts.loss, strict=True)
-    page.csv("curves", [{"epoch": int(e), "accuracy": a, "loss": x} for e, a, x in rows])
 
 
 def _dynamics(page, run, recorded):
@@ -165,24 +163,20 @@ def _dynamics(page, run, recorded):
     )
     page.table(table, file="dynamics")
     page.csv("fixed_points", rest)
-    page.csv(
-        "drifts",
-        (
-            {"path": path, "channel": "" if curve.ndim == 1 else channel, "u": u, "f": value}
-            for path, curve in facts.f.items()
-            for channel, column in enumerate(curve.reshape(len(facts.u), -1).T)
-            for u, value in zip(facts.u.tolist(), column.tolist(), strict=True)
-        ),
-    )
-    page.csv(
-        "visits",
-        (
-            {"path": path, "u": u, "visits": int(count)}
-            for path, layer in recorded.layers.items()
-            for u, count in zip(layer.centres.tolist(), layer.visits, strict=True)
-            if count
-        ),
-    )
+    drifts = [
+        {"path": path, "channel": "" if curve.ndim == 1 else channel, "u": u, "f": value}
+        for path, curve in facts.f.items()
+        for channel, column in enumerate(curve.reshape(len(facts.u), -1).T)
+        for u, value in zip(facts.u.tolist(), column.tolist(), strict=True)
+    ]
+    page.csv("drifts", drifts)
+    visits = [
+        {"path": path, "u": u, "visits": int(count)}
+        for path, layer in recorded.layers.items()
+        for u, count in zip(layer.centres.tolist(), layer.visits, strict=True)
+        if count
+    ]
+    page.csv("visits", visits)
 
 
 def _points(run, points):
@@ -215,112 +209,67 @@ def _names(page, run, recorded):
         f"nearest has the fewest parameters within {naming.TOLERANCE:g} of the best R2, and names "
         f"the layer if its R2 is at least {naming.LEAST:g}. The paper named its layers by eye."
         + (" Drawn: each layer's first channel." if by_channel else ""),
+        rows,
     )
+    columns = ("layer", "path", "name", "formula", "parameters", "r2", "reason")
+    shown = [{key: row[key] for key in columns} for row in rows]
     if by_channel:  # the CSV has every channel
-        page.table(
-            [
-                {"layer": number, "path": path, "names of its channels": _tally(names)}
-                for number, (path, names) in enumerate(found.items(), 1)
-            ]
-        )
-    else:
-        columns = ("layer", "path", "name", "formula", "parameters", "r2", "reason")
-        page.table([{key: row[key] for key in columns} for row in rows])
-    page.csv("names", rows)
+        shown = [
+            {"layer": number, "path": path, "names of its channels": _tally(names)}
+            for number, (path, names) in enumerate(found.items(), 1)
+        ]
+    page.table(shown)
 
 
 def _firing(page, run, recorded):
     page.section("Firing")
-    found, drawn = firing.f_i_curves(run, recorded)
+    rows, drawn = firing.f_i_curves(run, recorded)
     page.picture(
         "f_i_curves",
         drawn,
         "Spikes per timestep under a constant current from the reset state, over "
         f"{firing.TIMESTEPS} timesteps; in discrete time rates are 1/k. Pale: currents that the "
         "layer received on the test examples.",
+        rows,
     )
-    page.csv(
-        "f_i_curves",
-        (
-            {"path": path, "current": float(current), "rate": float(np.mean(rate))}
-            for path, rates in found.rates.items()
-            for current, rate in zip(found.currents, rates, strict=True)
-        ),
-    )
-    traces, drawn = firing.traces(run, recorded)
+    rows, drawn = firing.traces(run, recorded)
     page.picture(
         "traces",
         drawn,
         "Some neurons on currents that they received, chosen to spike at about a third of the "
         "timesteps. The potential is that compared with the threshold, before the reset.",
+        rows,
     )
     if run.experiment.config.spiking.membrane_norm:
         page.paragraph(
             "With membrane_norm the normalised potential is compared with the threshold: the one "
             "shown is that before it, and f-I curves are of neurons without it."
         )
-    page.csv(
-        "traces",
-        (
-            {
-                "path": path,
-                "neuron": n + 1,
-                "timestep": t + 1,
-                "current": float(trace.currents[t, n]),
-                "potential": float(trace.v_in[t, n]),
-                "spike": int(trace.spikes[t, n]),
-            }
-            for path, trace in traces.items()
-            for t, n in np.ndindex(trace.spikes.shape)
-        ),
-    )
 
 
 def _activity(page, run, recorded):
     page.section("Activity")
-    history, drawn = activity.picture(run, recorded)
-    columns = ("spike rate", "dead, %", "saturated, %")
-
-    def row(rate, dead, saturated):
-        values = zip(columns, (rate, 100 * dead, 100 * saturated), strict=True)
-        return {name: float(value) for name, value in values if np.isfinite(value)}
-
-    rows = [
-        {"layer": number, "path": path} | row(layer.rate, layer.dead, layer.saturated)
-        for number, (path, layer) in enumerate(recorded.layers.items(), 1)
-    ]
+    rows, over_training, drawn = history.activity(run, recorded)
+    has_shares = any("dead, %" in row for row in over_training)
     silent = [str(row["layer"]) for row in rows if row["dead, %"] == 100]
     if silent:
         page.paragraph(
             f"No neuron of layer {', '.join(silent)} spiked: the layers after it see nothing of it."
         )
     caption = (
-        f"Left: {'activity' if history.has_shares else 'spike rates'} on the whole test set after "
+        f"Left: {'activity' if has_shares else 'spike rates'} on the whole test set after "
         f"every epoch. Right: on the {recorded.examples} examples of this report. Dead is the "
         "share of a layer's neurons that never spiked, saturated of those that spiked in "
         f"{SATURATED:.0%} of the timesteps or more."
     )
-    if history.has_shares:
+    if has_shares:
         caption += (
             " Over training, thin lines are layers, bold ones their mean, and the layer with the "
             "largest share in the end has its number. On fewer examples more neurons never spike."
         )
     page.picture("activity", drawn, caption)
     page.table(rows, file="activity")
-    page.csv(
-        "activity_over_training",
-        (
-            {"path": path, "epoch": int(epoch)} | row(*values)
-            for path in recorded.layers
-            for epoch, *values in zip(
-                history.epochs,
-                history.rates[path],
-                history.dead[path],
-                history.saturated[path],
-                strict=True,
-            )
-        ),
-    )
+    page.csv("activity_over_training", over_training)
 
 
 def _health(page, run, examples):
@@ -385,13 +334,11 @@ def _energy(page, run, recorded):
         "active neurons need not evaluate f there. T passes of the first layer are counted, as "
         "Eq. 17 does, also for static images."
     )
-    page.csv(
-        "energy",
-        (
-            row._asdict() | {"operations mJ": row.operations(costs), "memory mJ": row.memory(costs)}
-            for row in rows
-        ),
-    )
+    by_layer = [
+        row._asdict() | {"operations mJ": row.operations(costs), "memory mJ": row.memory(costs)}
+        for row in rows
+    ]
+    page.csv("energy", by_layer)
 
 
 def _degrees(page, run, recorded, examples, loss):
@@ -401,7 +348,7 @@ def _degrees(page, run, recorded, examples, loss):
     if reason:
         page.paragraph(reason)
         return
-    found, drawn = degrees.reduce(run, recorded, examples=examples, loss=loss)
+    found, smallest, drawn = degrees.reduce(run, recorded, examples=examples, loss=loss)
     rows = [
         {
             "degree": one.degree,
@@ -410,11 +357,11 @@ def _degrees(page, run, recorded, examples, loss):
             "in the worst layer, %": 100 * max(one.changed.values()),
             "energy (Eq. 17), µJ": 1e3 * one.energy.operations,
         }
-        for one in found.degrees
+        for one in found
     ]
     page.paragraph(
         f"The smallest degree that costs at most {loss:g} percentage points of accuracy on these "
-        f"{recorded.examples} examples is {found.smallest}, of {found.degrees[0].degree}. One "
+        f"{recorded.examples} examples is {smallest}, of {found[0].degree}. One "
         f"example is {100 / recorded.examples:.2g} points."
     )
     page.picture(
@@ -426,11 +373,9 @@ def _degrees(page, run, recorded, examples, loss):
         "energy is at the trained network's rates.",
     )
     page.table(rows, file="degrees")
-    page.csv(
-        "degrees_by_layer",
-        (
-            {"degree": one.degree, "path": path, "changed": changed, "error": one.error[path]}
-            for one in found.degrees
-            for path, changed in one.changed.items()
-        ),
-    )
+    degrees_by_layer = [
+        {"degree": one.degree, "path": path, "changed": changed, "error": one.error[path]}
+        for one in found
+        for path, changed in one.changed.items()
+    ]
+    page.csv("degrees_by_layer", degrees_by_layer)

@@ -198,9 +198,9 @@ class Fit(NamedTuple):
     """A neuron of lower degree, fitted to another.
 
     Attributes:
-      neuron: takes params {"theta": (degree,)}; fires and resets as the original.
+      neuron: takes params {"theta": (degree,)}, or (degree, C); fires and resets as the original.
       params: fitted.
-      error: root mean square of the difference of f over the voltages.
+      error: root mean square of the difference of f over the voltages; the mean over channels.
       changed: share of spikes that differ on the given currents, None without currents.
     """
 
@@ -222,20 +222,20 @@ def fit_degree(
 
     Args:
       neuron: whose f is linear in params["theta"], (N,), the lower degrees first: polynomial
-        and Chebyshev neurons.
+        and Chebyshev neurons; (N, C) where channels have their own.
       params: as trained.
-      voltages: potentials that the neuron visits, any shape.
+      voltages: potentials that the neuron visits, any shape; (..., C) with theta (N, C).
       degree: 1 <= degree <= N.
       currents: on which the share of changed spikes is counted.
     Raises: ValueError for another neuron, no voltages or a degree outside 1 .. N.
     """
     theta = np.asarray(params["theta"]) if "theta" in params else np.zeros(0)
-    if theta.ndim != 1 or not len(theta) or not one_variable(neuron):
+    if theta.ndim not in (1, 2) or not len(theta) or not one_variable(neuron):
         raise ValueError(f"fit_degree needs params theta of shape (N,), got shape {theta.shape}")
     integer("degree", degree, 1)
     if degree > len(theta):
         raise ValueError(f"degree must be at most the neuron's {len(theta)}, got {degree}")
-    u = jnp.ravel(jnp.asarray(voltages))
+    u = jnp.reshape(jnp.asarray(voltages), (-1, *theta.shape[1:]))
     if not u.size:
         raise ValueError("fit_degree needs voltages, got none: the layer was never visited")
 
@@ -243,15 +243,18 @@ def fit_degree(
         return {**params, "theta": jnp.asarray(values, params["theta"].dtype)}
 
     # f is linear in theta: its columns are the drifts of unit vectors, bound included.
-    units = np.eye(len(theta))
-    columns = [np.asarray(drift_of(neuron, with_theta(unit), u), float) for unit in units]
-    wanted = np.stack(columns, 1) @ theta
-    kept = np.stack(columns[:degree], 1)
-    fitted, *_ = np.linalg.lstsq(kept, wanted, rcond=None)
-    missing = len(theta) - degree
+    units = [np.broadcast_to(unit, theta.T.shape).T for unit in np.eye(len(theta))]
+    columns = np.stack([np.asarray(drift_of(neuron, with_theta(unit), u), float) for unit in units])
+    columns = columns.reshape(len(theta), len(u), -1)  # (N, K, C), C = 1 for one set
+    wanted = np.einsum("nkc,nc->kc", columns, theta.reshape(len(theta), -1))
+    kept = columns[:degree].transpose(2, 1, 0)
+    fits = [np.linalg.lstsq(a, b, rcond=None)[0] for a, b in zip(kept, wanted.T, strict=True)]
+    errors = [a @ fit - b for a, fit, b in zip(kept, fits, wanted.T, strict=True)]
+    fitted = np.stack(fits, -1).reshape(degree, *theta.shape[1:])
+    missing = [(0, len(theta) - degree), *[(0, 0)] * (theta.ndim - 1)]
 
     def pad(lower):
-        return {**lower, "theta": jnp.pad(lower["theta"], (0, missing))}
+        return {**lower, "theta": jnp.pad(lower["theta"], missing)}
 
     lower = two_phase(
         lambda key: with_theta(fitted),
@@ -263,5 +266,5 @@ def fit_degree(
     changed = None
     if currents is not None:
         changed = float(spike_changes(neuron, params, lower, fitted_params, currents))
-    error = float(np.sqrt(np.mean((kept @ fitted - wanted) ** 2)))
+    error = float(np.sqrt(np.square(errors).mean(1)).mean())
     return Fit(lower, fitted_params, error, changed)
