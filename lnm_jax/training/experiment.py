@@ -104,7 +104,7 @@ def build(
     init_key, step_key = jax.random.split(jax.random.key(config.seed))
     # Arguments of the compiled programs, not constants in them: runs that differ in the seed or
     # the learning rates alone share what was compiled.
-    given = {"key": step_key, "rates": jax.tree.map(np.float32, rates)}
+    constants = {"key": step_key, "rates": jax.tree.map(np.float32, rates)}
     normalise = functools.partial(augment.normalise, mean=dataset.mean, std=dataset.std)
     make_loss = functools.partial(
         steps.make_loss, prepare=augment.augmentation(config.data, dataset), loss=loss, steps=last
@@ -112,19 +112,19 @@ def build(
     input_shape = steps.model_shape(dataset.train.shape)
     trained = models.adjusted(model, readout=loss.readout)
 
-    def train_step(state, batch, given):
+    def train_step(state, batch, constants):
         step = steps.make_train_step(
-            make_loss(trained, key=given["key"]),
-            make_optimizer(config.optimizer, make_schedules(given["rates"])),
+            make_loss(trained, key=constants["key"]),
+            make_optimizer(config.optimizer, make_schedules(constants["rates"])),
             log_every=config.log_every,
             axis_name=parallel.AXIS,
         )
         return step(state, batch)
 
-    def adapt(state, batch, given):
+    def adapt(state, batch, constants):
         change = schedules.build(
             config.adaptation,
-            make_loss(trained, key=given["key"]),
+            make_loss(trained, key=constants["key"]),
             model,
             input_shape,
             last=data.steps_until(config.epochs - 1, images, config.data.batch_size),
@@ -149,9 +149,9 @@ def build(
         init=lambda: steps.create_state(
             model, make_optimizer(config.optimizer, make_schedules(rates)), init_key, input_shape
         ),
-        train_step=parallel.parallel(train_step, given, donate=True),
+        train_step=parallel.parallel(train_step, constants, donate=True),
         eval_step=parallel.parallel(eval_step, donate=False),
-        adapt=parallel.parallel(adapt, given, donate=True) if scheduled else None,
+        adapt=parallel.parallel(adapt, constants, donate=True) if scheduled else None,
     )
 
 

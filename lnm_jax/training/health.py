@@ -212,7 +212,7 @@ def illnesses(config, health: Health) -> list[str]:
         active = not silent(x) and not saturated(x)
         return active and x.window is not None and x.window < WINDOW
 
-    # What is in a later group follows from an illness of an earlier one. {x} is the first that is ill.
+    # What a later stage finds follows from an illness of an earlier one. {x}: the first one ill.
     stages = [
         [
             (layers, missed,

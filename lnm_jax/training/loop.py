@@ -72,7 +72,7 @@ def train(config, *, must_resume: bool = False) -> Run:
         parallel.initialize(config.distributed)
         configuration.validate(config)
         directory = run_directory.path_of(config)
-        parallel.first_alone(lambda: _may_use(config, directory, must_resume))
+        parallel.on_first_process(lambda: _may_use(config, directory, must_resume))
         this = experiment.build(config)
         state = this.init()
 
@@ -82,14 +82,14 @@ def train(config, *, must_resume: bool = False) -> Run:
             saved = Checkpoints(_checkpoints(directory), keep=config.checkpoint.keep)
             return stack.enter_context(saved)
 
-        checkpoints = parallel.first_alone(open_directory)
+        checkpoints = parallel.on_first_process(open_directory)
 
         def restore():
             if must_resume or checkpoints.latest is not None:
                 return checkpoints.restore(state)
             return state
 
-        state = parallel.from_first(parallel.first_alone(restore) or state)
+        state = parallel.from_first(parallel.on_first_process(restore) or state)
         trainer = Trainer(this, directory, checkpoints, interrupts)
         try:
             state = trainer.train(parallel.replicate(state))

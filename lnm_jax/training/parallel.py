@@ -70,7 +70,7 @@ def any_process(flag: bool) -> bool:
     return bool(multihost_utils.process_allgather(np.int32(flag)).any())
 
 
-def first_alone(function: Callable):
+def on_first_process(function: Callable):
     """Calls a function in the first process and returns its result there, None elsewhere.
 
     Raises: ConfigError in every process if it does so in the first.
@@ -104,27 +104,27 @@ def shard(batch: dict) -> dict:
     return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
 
 
-def parallel(step: Callable, *given, donate: bool) -> Callable:
+def parallel(step: Callable, *constants, donate: bool) -> Callable:
     """A step over whole batches: shares them out and runs `step` on every device.
 
     Args:
-      step: (replicated, batch share, *given) -> replicated, using the axis `AXIS`.
-      given: trees of arrays, the same for every batch and device. Unlike what `step` closes over
-        they are no part of the compiled program.
+      step: (replicated, batch share, *constants) -> replicated, using the axis `AXIS`.
+      constants: trees of arrays, the same for every batch and device. Unlike what `step` closes
+        over they are no part of the compiled program.
       donate: whether the first argument's memory may be reused for the result.
     """
     mapped = jax.pmap(
         step,
         axis_name=AXIS,
-        in_axes=(None, 0, *[None] * len(given)),
+        in_axes=(None, 0, *[None] * len(constants)),
         out_axes=None,
         donate_argnums=(0,) if donate else (),
     )
     placed = []
 
     def arguments(replicated, batch):
-        if given and not placed:
-            placed.extend(replicate(given))
+        if constants and not placed:
+            placed.extend(replicate(constants))
         return replicated, shard(batch), *placed
 
     def call(replicated, batch):

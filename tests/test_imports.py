@@ -1,4 +1,4 @@
-"""Imports go down only: a room may import the rooms it stands on, and no other."""
+"""Imports go down only: a package may import the packages it stands on, and no other."""
 
 import ast
 import pathlib
@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-# Each room with all that it may import of this project.
+# Each package with all that it may import of this project.
 BELOW = {
     "errors": set(),
     "checks": {"errors"},
@@ -55,16 +55,16 @@ def imported(node):
     return [f"{node.module}.{alias.name}" for alias in node.names]
 
 
-def room_of(name):
+def package_of(name):
     parts = name.split(".")
     return parts[1] if parts[0] == "lnm_jax" and len(parts) > 1 else None
 
 
-def upward(room, source):
-    """Rooms that the source of a module in `room` imports and may not."""
+def upward(package, source):
+    """Rooms that the source of a module in `package` imports and may not."""
     nodes = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Import | ast.ImportFrom)]
-    found = {room_of(name) for node in nodes for name in imported(node)}
-    return found - BELOW[room] - {room, None}
+    found = {package_of(name) for node in nodes for name in imported(node)}
+    return found - BELOW[package] - {package, None}
 
 
 def test_the_check_finds_an_upward_import():
@@ -80,24 +80,24 @@ def modules():
             yield parts[0].removesuffix(".py"), path
 
 
-def test_every_room_is_listed():
-    assert {room for room, _ in modules()} == set(BELOW)
+def test_every_package_is_listed():
+    assert {package for package, _ in modules()} == set(BELOW)
 
 
-@pytest.mark.parametrize("room", BELOW)
-def test_imports_go_down_only(room):
-    paths = [path for name, path in modules() if name == room]
+@pytest.mark.parametrize("package", BELOW)
+def test_imports_go_down_only(package):
+    paths = [path for name, path in modules() if name == package]
     assert paths
     for path in paths:
-        assert not upward(room, path.read_text()), path
+        assert not upward(package, path.read_text()), path
 
 
-@pytest.mark.parametrize("room", ALLOWED_AT_TOP)
-def test_optional_packages_are_imported_where_they_are_used(room):
+@pytest.mark.parametrize("package", ALLOWED_AT_TOP)
+def test_optional_packages_are_imported_where_they_are_used(package):
     import sys
 
-    own = ALLOWED_AT_TOP[room] | {"lnm_jax"} | set(sys.stdlib_module_names)
-    for path in (path for name, path in modules() if name == room):
+    own = ALLOWED_AT_TOP[package] | {"lnm_jax"} | set(sys.stdlib_module_names)
+    for path in (path for name, path in modules() if name == package):
         for node in ast.parse(path.read_text()).body:  # statements of the module itself
             if isinstance(node, ast.Import | ast.ImportFrom):
                 assert {name.split(".")[0] for name in imported(node)} <= own, path
