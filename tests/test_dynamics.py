@@ -169,6 +169,17 @@ def test_fit_degree_is_the_least_squares_polynomial_on_the_voltages():
     np.testing.assert_allclose(got, powers @ expected, atol=1e-4)
 
 
+def test_fit_degree_fits_each_channel_as_if_it_were_alone():
+    neuron, u = neurons.lnm(degree=3), np.random.default_rng(0).normal(0, 0.4, (500, 2))
+    theta = jnp.stack([CUBIC["theta"], 2 * CUBIC["theta"][::-1]], 1)
+    both = neurons.fit_degree(neuron, {"theta": theta}, u, 2, currents=u[:10])
+    alone = [neurons.fit_degree(neuron, {"theta": theta[:, c]}, u[:, c], 2) for c in (0, 1)]
+    fitted = np.stack([fit.params["theta"] for fit in alone], 1)
+    np.testing.assert_allclose(both.params["theta"], fitted, rtol=1e-5)
+    assert both.error == pytest.approx(np.mean([fit.error for fit in alone]))
+    assert 0 <= both.changed < 1
+
+
 def test_fit_degree_counts_changed_spikes_and_changes_none_at_full_degree():
     neuron = neurons.lnm(degree=3)
     currents = jax.random.normal(jax.random.key(0), (6, 300)) * 0.5

@@ -4,6 +4,7 @@ import csv
 import os
 import re
 import shutil
+import sys
 
 import exporting
 import pytest
@@ -47,7 +48,9 @@ def output(trained_run, tmp_path_factory):
     """The command's report; nothing of the run is changed."""
     output, before = tmp_path_factory.mktemp("report") / "here", files(trained_run.directory)
     arguments = [trained_run.directory, "--output", str(output), "--examples", str(EXAMPLES)]
-    assert cli.analysis(["report", *arguments]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["lnm-report", *arguments])
+        assert cli.report() == 0
     assert files(trained_run.directory) == before
     return output
 
