@@ -1,5 +1,6 @@
 """Every neuron with every option that changes its equations; tests run over this table."""
 
+import functools
 import itertools
 
 import jax
@@ -9,7 +10,7 @@ from lnm_jax import neurons
 
 FAMILIES = [{"family": family} for family in neurons.FAMILIES]
 BOUNDS = [{"bound": bound} for bound in neurons.BOUNDS]
-# Neurons whose spikes are not 0 or 1 alone; tests/test_comparators.py runs over these.
+# Neurons whose spikes are not 0 or 1 alone.
 GRADED = {
     "ternary": {"kind": "ternary"},
     "ternary-amplitude": {"kind": "ternary", "learn_amplitude": True},
@@ -42,6 +43,11 @@ LIF_AT_START = [
     for family, bound in itertools.product(FAMILIES, BOUNDS)
     if bound["bound"] != "tanh"  # tanh changes the argument everywhere
 ] + [{"kind": "lnm_two_variable"}, {"kind": "lnm", "update": "fold"}]
+
+
+def jitted(function, **fixed):
+    """The function compiled as one program, with these keyword arguments: op by op is slower."""
+    return jax.jit(functools.partial(function, **fixed))
 
 
 def trained(neuron, seed=0):

@@ -9,18 +9,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from catalogue import trained
+from catalogue import jitted
 from conftest import PUBLISHED, TINY
 
 from lnm_jax import data, export, models, neurons
 from lnm_jax.analysis import recording
 from lnm_jax.configs import digits
 from lnm_jax.errors import ConfigError
-from lnm_jax.export import network
 from lnm_jax.layers import Spiking
-from lnm_jax.neurons import kernel, over_time, surrogate
+from lnm_jax.neurons import surrogate
 from lnm_jax.training import configuration, experiment, loop, schedules
+from lnm_jax.training.steps import TrainState
 
+SMALL = {"model.name": "mlp", "model.stem": None, "model.blocks": None, "model.widths": (3,)}
 DSPIKE = {"neuron.kind": "lif", "neuron.surrogate": "dspike"}
 SEARCH = DSPIKE | {"adaptation.temperature": True, "adaptation.weights": 8}
 MASKED = {"neuron.kind": "masked_psn", "neuron.order": 1, "adaptation.masking": 1.0}
@@ -42,13 +43,32 @@ def set_to(tree, name, value):
     )
 
 
+def trained(tmp_path, **fields):
+    """A run of a small network."""
+    config = configured(**SMALL | fields)
+    config.directory, config.name = str(tmp_path), "run"
+    return loop.train(config)
+
+
+def assert_folds(run):
+    """What is exported predicts the same without the numbers of a schedule."""
+    variables = jax.device_get(run.state.variables)
+    images = jnp.asarray(run.experiment.dataset.test.images[:50] / 16.0)
+    model, folded = export.fold_batch_norm(run.experiment.model, variables)
+    np.testing.assert_allclose(
+        jitted(model.apply)(folded, images),
+        jitted(run.experiment.model.apply)(variables, images),
+        atol=1e-4,
+    )
+
+
 # --- Masking --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 9, 17])
 def test_masking_rises_as_in_the_authors_code(epochs):
     this = experiment.build(configured(epochs=epochs, **MASKED | {"adaptation.masking": 0.125}))
-    state = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), jax.eval_shape(this.init))
+    state = jax.tree.map(lambda x: np.ones(x.shape, x.dtype), jax.eval_shape(this.init))
     last = this.steps_until(epochs - 1)
     assert last == 3 * (epochs - 1)  # no step belongs to two epochs' ends
     for epoch in range(epochs):
@@ -64,94 +84,86 @@ def test_masking_rises_as_in_the_authors_code(epochs):
 @pytest.mark.parametrize("train", [False, True])
 def test_a_layer_is_a_psn_at_masking_0_and_a_masked_one_at_1(train):
     fields = {"timesteps": T, "threshold": 0.2}
-    masked = neurons.masked_psn(order=2, **fields)
-    layer = Spiking(masked, scheduled=(("masking", 0.0),))
-    variables = layer.init(jax.random.key(0), CURRENTS)
+    masked = functools.partial(neurons.masked_psn, order=2, **fields)
+    layer = Spiking(masked(), scheduled=(("masking", 0.0),))
+    variables = jitted(layer.init)(jax.random.key(0), CURRENTS)
     assert variables["batch_stats"] == {"masking": 0}
     params = variables["params"]["neuron"]
-    psn = neurons.run(neurons.psn(**fields), params, CURRENTS)
-    causal = neurons.run(masked, params, CURRENTS)
-    assert (psn != causal).mean() > 0.05
-    for value, wanted in ((0, psn), (1, causal)):
-        given = {**variables, "batch_stats": {"masking": jnp.float32(value)}}
-        spikes, after = layer.apply(given, CURRENTS, train=train, mutable=["batch_stats"])
-        np.testing.assert_array_equal(spikes, wanted)
+    wanted = {
+        value: neurons.run(neuron, params, CURRENTS)
+        for value, neuron in ((0, neurons.psn(**fields)), (0.5, masked(masking=0.5)), (1, masked()))
+    }
+    assert (wanted[0] != wanted[1]).mean() > 0.05
+    apply = jitted(layer.apply, train=train, mutable=["batch_stats"])
+    for value, spikes in wanted.items():
+        found, after = apply(set_to(variables, "masking", value), CURRENTS)
+        np.testing.assert_array_equal(found, spikes)
         assert after["batch_stats"] == {"masking": value}  # a step keeps it
-    half = layer.apply(set_to(variables, "masking", 0.5), CURRENTS)
-    np.testing.assert_array_equal(
-        half, neurons.run(neurons.masked_psn(order=2, masking=0.5, **fields), params, CURRENTS)
-    )
 
 
-def test_a_masked_psn_is_trained_and_evaluated_under_its_masking(config):
-    config.update_from_flattened_dict(MASKED | {"epochs": 3})
-    run = loop.train(config)
+def test_a_masked_psn_is_trained_and_evaluated_under_its_masking(tmp_path):
+    run = trained(tmp_path, **MASKED | {"epochs": 3})
     tests = [record for record in run.records if record["split"] == "test"]
     assert [record["masking"] for record in tests] == [0, 0.5, 1]
     assert all("masking" not in record for record in run.records if record["split"] == "train")
-
-    def loss(variables, fields=MASKED):
-        this = experiment.build(configured(**fields))
-        return experiment.evaluate(this, variables)["loss"]
-
     variables = jax.device_get(run.state.variables)
-    plain = {"neuron.kind": "psn"}
-    assert loss(variables) == tests[-1]["loss"]
-    assert loss(variables) == loss(variables, MASKED | {"adaptation.masking": 0.0})
-    assert loss(set_to(variables, "masking", 0)) == loss(variables, plain)
-    assert loss(variables) != loss(variables, plain)
-    # What is folded has the masking that a neuron without a schedule has.
-    images = jnp.asarray(run.experiment.dataset.test.images[:50] / 16.0)
-    model, folded = export.fold_batch_norm(run.experiment.model, variables)
-    np.testing.assert_allclose(
-        model.apply(folded, images), run.experiment.model.apply(variables, images), atol=1e-4
-    )
+    built = {
+        name: experiment.build(configured(**SMALL | fields))
+        for name, fields in {
+            "scheduled": MASKED,
+            "masked": MASKED | {"adaptation.masking": 0.0},
+            "psn": {"neuron.kind": "psn"},
+        }.items()
+    }
+    loss = lambda name, at=variables: experiment.evaluate(built[name], at)["loss"]
+    assert loss("scheduled") == tests[-1]["loss"] == loss("masked") != loss("psn")
+    assert loss("scheduled", set_to(variables, "masking", 0)) == loss("psn")
+    assert_folds(run)
     with pytest.raises(ValueError, match=r"must be 1 before it is folded, is 0.25"):
         export.fold_batch_norm(run.experiment.model, set_to(variables, "masking", 0.25))
 
 
 # --- Temperature ----------------------------------------------------------------------------
 
-WITH_SURROGATE = [kind for kind in neurons.NEURONS if "surrogate" in neurons.fields(kind)]
 
+def gradient(neuron):
+    """(params, currents) -> (spikes, the gradient of their weighted sum by the currents)."""
 
-def gradient(neuron, params, currents):
-    """(spikes, the gradient of their weighted sum) with respect to the currents."""
-    weights = jnp.cos(jnp.arange(currents.size)).reshape(currents.shape)
-
-    @jax.jit
-    def both(currents):
+    def both(params, currents):
+        weights = jnp.cos(jnp.arange(currents.size)).reshape(currents.shape)
         spikes, pullback = jax.vjp(lambda x: neurons.run(neuron, params, x), currents)
         return spikes, pullback(weights)[0]
 
-    return both(currents)
+    return jax.jit(both)
 
 
-@pytest.mark.parametrize("kind", WITH_SURROGATE)
+@pytest.mark.parametrize(
+    "kind", [kind for kind in neurons.NEURONS if "surrogate" in neurons.fields(kind)]
+)
 def test_every_neuron_with_a_surrogate_takes_the_temperature(kind, monkeypatch):
     currents = CURRENTS[:2, :, 0, 0]
     neuron = neurons.build(kind, surrogate="dspike", timesteps=2)
     params = neuron.init(jax.random.key(0))
-    spikes, plain = gradient(neuron, params, currents)
-    same, usual = gradient(neuron, {**params, "temperature": jnp.float32(2.5)}, currents)
-    _, other = gradient(neuron, {**params, "temperature": jnp.float32(0.5)}, currents)
+    found = gradient(neuron)
+    spikes, published = found({**params, "temperature": jnp.float32(2.5)}, currents)
+    same, other = found({**params, "temperature": jnp.float32(0.5)}, currents)
     np.testing.assert_array_equal(same, spikes)
-    np.testing.assert_allclose(usual, plain, rtol=1e-5, atol=1e-6)
-    assert np.abs(other - plain).max() > 0.05
+    assert np.abs(other - published).max() > 0.05
     monkeypatch.setattr(surrogate, "DSPIKE_TEMPERATURE", 0.5)  # as if it were the fixed one
-    _, wanted = gradient(neuron, params, currents)
+    spikes, wanted = found(params, currents)
+    np.testing.assert_array_equal(same, spikes)
     np.testing.assert_allclose(other, wanted, rtol=1e-5, atol=1e-6)
 
 
-def test_ternary_and_compared_neurons_take_a_fitted_width_too():
+@pytest.mark.parametrize("kind", ["ternary", "diet", "lif"])
+def test_ternary_and_compared_neurons_take_a_fitted_width_too(kind):
     currents = CURRENTS[:2, :, 0, 0]
-    for kind in ("ternary", "diet", "lif"):
-        params = neurons.build(kind).init(jax.random.key(0))
-        given = {**params, "width": jnp.float32(0.3)}
-        _, found = gradient(neurons.build(kind), given, currents)
-        _, wanted = gradient(neurons.build(kind, width=0.3), params, currents)
-        np.testing.assert_allclose(found, wanted, rtol=1e-5)
-        assert (found != gradient(neurons.build(kind), params, currents)[1]).any()
+    params, found = neurons.build(kind).init(jax.random.key(0)), gradient(neurons.build(kind))
+    fitted = found({**params, "width": jnp.float32(0.3)}, currents)[1]
+    np.testing.assert_allclose(
+        fitted, gradient(neurons.build(kind, width=0.3))(params, currents)[1], rtol=1e-5
+    )
+    assert (fitted != found(params, currents)[1]).any()
 
 
 @pytest.mark.parametrize("normalised", [False, True])
@@ -160,74 +172,42 @@ def test_a_layers_temperature_is_in_its_gradient_alone(normalised):
     layer = Spiking(
         neuron, sharing="channel", scheduled=(("temperature", 2.5),), membrane_norm=normalised
     )
-    variables = layer.init(jax.random.key(0), CURRENTS)
-
-    def both(value):
-        given = set_to(variables, "temperature", value)
-        return jax.value_and_grad(lambda x: (layer.apply(given, x) * jnp.cos(x)).sum())(CURRENTS)
-
-    (one, d_one), (two, d_two) = both(2.5), both(0.5)
+    variables = jitted(layer.init)(jax.random.key(0), CURRENTS)
+    both = jax.jit(jax.value_and_grad(lambda x, given: (layer.apply(given, x) * jnp.cos(x)).sum()))
+    one, d_one = both(CURRENTS, variables)
+    two, d_two = both(CURRENTS, set_to(variables, "temperature", 0.5))
     assert one == two
     assert np.abs(d_one - d_two).max() > 0.05
 
 
-@pytest.mark.parametrize("scope", ["layer", "channel"])
-@pytest.mark.usefixtures("pretend_gpu")
-def test_backends_agree_on_a_temperature_and_lower_for_cuda(scope):
-    neuron, currents = neurons.plif(surrogate="dspike"), CURRENTS[:2, :, 0, 0]
-    value = jnp.float32(1.5)
-    if scope == "channel":
-        neuron, value = neurons.per_channel(neuron, 5), jnp.linspace(0.5, 3, 5)
-    params = {**trained(neuron), "temperature": value}
-    found = []
-    for run in (over_time.scan, over_time.fused, functools.partial(kernel.run, interpret=True)):
-        spikes, pullback = jax.vjp(functools.partial(run, neuron), params, currents)
-        found.append((spikes, *pullback(jnp.cos(spikes + currents))))
-    for other in found[1:]:
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), other, found[0])
-    assert not found[0][1]["temperature"].any()
-    assert kernel.refusal(neuron, params, currents) is None
+@functools.cache
+def small_network():
+    """(state, batch, loss and gradient of the first layer's kernel and a temperature)."""
+    this = experiment.build(configured(**SEARCH | SMALL))
+    state = jax.device_get(this.init())
+    batch = next(data.train_batches(this.dataset.train, 0, 32, 0, 1))
 
+    def loss(kernel, temperature):
+        first = {**state.params["dense_1"], "conv": {"kernel": kernel}}
+        at = state.replace(batch_stats=set_to(state.batch_stats, "temperature", temperature))
+        return this.loss({**state.params, "dense_1": first}, at, batch)[0]
 
-SMALL = {"model.name": "mlp", "model.stem": None, "model.blocks": None, "model.widths": (3,)}
+    return state, batch, jax.jit(jax.value_and_grad(loss))
 
 
 @pytest.mark.parametrize(
     ("start", "change", "weights", "chosen"),
     [(2.5, 0.5, 0, 3.0), (8.0, 2.0, 0, 8.0), (12.0, 0.5, 0, 11.5), (2.5, 0.2, 60, 2.7)],
 )
-def test_the_search_keeps_the_temperature_of_the_largest_cosine(
-    start, change, weights, chosen, monkeypatch
-):
-    """Against networks of a fixed temperature, one weight after the other."""
+def test_the_search_keeps_the_temperature_of_the_largest_cosine(start, change, weights, chosen):
+    """One weight after the other is moved; a layer's temperature is tested above."""
+    state, batch, loss = small_network()
     own = {"adaptation.change": change, "adaptation.weights": weights, "adaptation.epsilon": 0.05}
     this = experiment.build(configured(**SEARCH | SMALL | own))
-    batch = next(data.train_batches(this.dataset.train, 0, 32, 0, 1))
-    state = this.init()
-    state = state.replace(batch_stats=set_to(state.batch_stats, "temperature", start))
-    found = schedules.read(jax.device_get(this.adapt(state, batch)))["temperature"]
+    at = state.replace(batch_stats=set_to(state.batch_stats, "temperature", start))
+    found = schedules.read(jax.device_get(this.adapt(at, batch)))["temperature"]
 
-    fixed = this.init()
-    tried = [start, start + change, start - change]
-    params = jax.device_get(fixed.params)
-    kernel = params["dense_1"]["conv"]["kernel"]
-
-    def loss_of_temperature(b):
-        own = experiment.build(configured(**DSPIKE | SMALL)).loss
-
-        @jax.jit
-        def both(kernel):
-            monkeypatch.setattr(surrogate, "DSPIKE_TEMPERATURE", b)  # while it is traced
-
-            def loss(kernel):
-                conv = {"dense_1": {**params["dense_1"], "conv": {"kernel": kernel}}}
-                return own({**params, **conv}, fixed, batch)[0]
-
-            return jax.value_and_grad(loss)(kernel)
-
-        return both
-
-    losses = {b: loss_of_temperature(b) for b in tried}
+    kernel = state.params["dense_1"]["conv"]["kernel"]
     e = 0.05 * np.sqrt((kernel.astype(np.float64) ** 2).mean())
     taken = np.arange(kernel.size)
     if weights:
@@ -235,11 +215,11 @@ def test_the_search_keeps_the_temperature_of_the_largest_cosine(
     true = []
     for place in taken:
         unit = np.eye(1, kernel.size, place, dtype=np.float32).reshape(kernel.shape)
-        one, other = (float(losses[start](kernel + sign * e * unit)[0]) for sign in (1, -1))
+        one, other = (float(loss(kernel + sign * e * unit, start)[0]) for sign in (1, -1))
         true.append((one - other) / (2 * e))
     cosines = {}
-    for b in tried:
-        slope = np.asarray(losses[b](kernel)[1]).ravel()[taken]
+    for b in (start, start + change, start - change):
+        slope = np.asarray(loss(kernel, b)[1]).ravel()[taken]
         cosines[b] = slope @ true / np.linalg.norm(slope) / np.linalg.norm(true)
     best, second = sorted(cosines.values())[:-3:-1]
     assert best - second > 1e-5, cosines  # no matter of rounding
@@ -247,20 +227,59 @@ def test_the_search_keeps_the_temperature_of_the_largest_cosine(
     assert found == pytest.approx(chosen)
 
 
+def state_at(temperature):
+    return TrainState(
+        step=0, opt_state=(), window={}, skipped=0, skipped_in_row=0,
+        params={"stem": {"kernel": jnp.array([0.5, 1.0])}},
+        batch_stats={"spike": {"temperature": jnp.float32(temperature)}},
+    )  # fmt: skip
+
+
+def adapting(loss, axis_name=None):
+    """The search, with a loss of two weights, the temperature and a batch."""
+
+    def loss_fn(params, state, batch):
+        weights, b = params["stem"]["kernel"], state.batch_stats["spike"]["temperature"]
+        return (loss(weights, b, batch),)
+
+    return schedules.temperature(
+        loss_fn, ("stem", "kernel"), change=0.4, epsilon=0.1, weights=0, axis_name=axis_name
+    )
+
+
+def turning(weights, b, true):
+    """A loss true @ weights whose gradient has the angle b."""
+    surrogate = jnp.cos(b) * weights[0] + jnp.sin(b) * weights[1]
+    return surrogate + jax.lax.stop_gradient(true @ weights - surrogate)
+
+
 @pytest.mark.parametrize(
-    "slope", [lambda b: 0 * b, lambda b: jnp.nan * b, lambda b: jnp.sqrt((2.6 - b) * (b - 2.4))]
+    ("loss", "start", "chosen"),
+    [
+        # To half of itself at most.
+        (turning, 2.5, 2.1),
+        (turning, 0.5, 0.25),
+        (turning, 0.25, 0.125),
+        # Nothing finite speaks against b: no difference, none finite, no gradient beside b.
+        (lambda w, b, _: 0 * b * w.sum(), 2.5, 2.5),
+        (lambda w, b, _: jnp.nan * b * w.sum(), 2.5, 2.5),
+        (lambda w, b, _: jnp.sqrt((2.6 - b) * (b - 2.4)) * w.sum(), 2.5, 2.5),
+    ],
 )
-def test_the_search_keeps_a_temperature_that_nothing_finite_speaks_against(slope):
-    """No difference, none that is finite, and gradients that are not finite beside b."""
-    kernel = ("stem", "conv", "kernel")
+def test_the_search_falls_by_half_at_most_and_keeps_what_nothing_speaks_against(
+    loss, start, chosen
+):
+    found = adapting(loss)(state_at(start), jnp.array([1.0, 0.0]))
+    assert schedules.read(found) == {"temperature": pytest.approx(chosen, rel=1e-6)}
 
-    def loss(params, state, batch):
-        b = state.batch_stats["stem_spike"]["temperature"]
-        return (slope(b) * params["stem"]["conv"]["kernel"].sum(),)
 
-    state = experiment.build(configured(**SEARCH)).init()
-    adapt = schedules.temperature(loss, kernel, change=0.2, epsilon=0.1, weights=3, axis_name=None)
-    assert schedules.read(adapt(state, {})) == {"temperature": 2.5}
+def test_devices_search_as_one():
+    """A device alone would follow the angle of its own batch."""
+    true = jnp.array([[np.cos(2.9), np.sin(2.9)], [10 * np.cos(2.1), 10 * np.sin(2.1)]])
+    for axis_name, chosen in ((None, [2.9, 2.1]), ("devices", [2.1, 2.1])):
+        adapt = jax.vmap(adapting(turning, axis_name), (None, 0), axis_name="devices")
+        found = adapt(state_at(2.5), true).batch_stats["spike"]["temperature"]
+        np.testing.assert_allclose(found, chosen, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["resnet_small", "vggsnn", "mlp"])
@@ -273,16 +292,13 @@ def test_the_first_layer_is_found_in_every_network(name):
 
 # --- Runs -----------------------------------------------------------------------------------
 
-COMPOSED = {"spiking.window": 1.5, "spiking.sharing": "channel", "model.remat": "block"}
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run with a searched temperature and a checkpoint of every step; tests only read it."""
-    keep = {"checkpoint.every_steps": 1, "checkpoint.keep": 9}
-    config = configured(**SEARCH | COMPOSED | keep | {"epochs": 3})
-    config.directory, config.name = str(tmp_path_factory.mktemp("runs")), "run"
-    return loop.train(config)
+    composed = {"spiking.window": 1.5, "spiking.sharing": "channel", "model.remat": "block"}
+    keep = {"checkpoint.every_steps": 1, "checkpoint.keep": 9, "epochs": 3}
+    return trained(tmp_path_factory.mktemp("runs"), **SEARCH | composed | keep)
 
 
 def test_a_search_is_recorded_once_an_epoch(run):
@@ -310,35 +326,10 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(step, run, tmp_path):
     assert again.records == run.records
 
 
-def test_a_searched_run_is_analysed_and_exported(run):
+def test_a_searched_run_is_analysed_and_folds(run):
     seen = recording.record(run, examples=20)
     assert list(seen.layers) == run.experiment.spiking_layers()
-    found = network.prepare(run)
-    assert network.accuracy(found) == pytest.approx(run.records[-1]["accuracy"], abs=0.6)
-
-
-def finish(process):
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == 0, err
-    return out
-
-
-@pytest.mark.xdist_group("devices")
-def test_two_devices_search_and_mask_as_one(command, tmp_path):
-    fields = {**PUBLISHED, **SEARCH, **MASKED, "adaptation.epsilon": 0.3, "epochs": 2}
-    flags = [f"--config.{field}={value}" for field, value in fields.items()]
-    finish(command("--config.name=one", *flags))
-    finish(command("--config.name=two", *flags, devices=2))
-    assert not (tmp_path / "runs" / "one" / "dynamics.png").exists()  # it has no f
-    found = []
-    for name in ("one", "two"):
-        lines = (tmp_path / "runs" / name / "metrics.jsonl").read_text().splitlines()
-        found.append([r for r in map(json.loads, lines) if r["split"] == "test"])
-    names = ("temperature", "masking")
-    assert found[0][0]["temperature"] == pytest.approx(2.7)  # it moved
-    for ours, theirs in zip(*found, strict=True):
-        assert [ours[name] for name in names] == [theirs[name] for name in names]
-        np.testing.assert_allclose(ours["loss"], theirs["loss"], rtol=1e-3)
+    assert_folds(run)
 
 
 @pytest.mark.parametrize(

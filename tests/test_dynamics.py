@@ -1,10 +1,12 @@
 """Drift, fixed points, f-I curves, lower degrees, and the fixed neurons of the literature."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from catalogue import VARIANTS, after_each, trained
+from catalogue import VARIANTS, after_each, jitted, trained
 
 from lnm_jax import neurons
 
@@ -28,24 +30,16 @@ def test_drift_of_several_variables_is_that_of_the_potential():
 
 
 @pytest.mark.parametrize("decay_input", [True, False])
-def test_drift_of_plif_is_its_leak_whether_or_not_the_current_is_scaled(decay_input):
-    # From below the threshold to far above it, where a step without inhibition spikes.
-    neuron, u = neurons.plif(decay_input=decay_input), jnp.append(U, jnp.array([6.0, 40.0]))
-    for w in (-7.0, -3.0, 0.0, 1.5):
-        rate = jax.nn.sigmoid(w)
-        found = neurons.drift_of(neuron, {"w": jnp.float32(w)}, u)
-        np.testing.assert_allclose(found, -rate * u, rtol=1e-5, atol=1e-5)
-        wanted = rate if decay_input else 1
-        np.testing.assert_array_equal(neurons.gain_of(neuron, {"w": jnp.float32(w)}), wanted)
-
-
-@pytest.mark.parametrize("decay_input", [True, False])
-def test_drift_of_plif_is_its_leak_channel_by_channel(decay_input):
-    neuron = neurons.per_channel(neurons.plif(decay_input=decay_input), 3)
-    params = {"w": jnp.array([-2.0, 0.0, 2.0])}
-    u = jnp.broadcast_to(U[:, None], (len(U), 3))
+def test_drift_of_plif_is_its_leak_channel_by_channel_whether_or_not_the_current_is_scaled(
+    decay_input,
+):
+    # From below the threshold to far above it, where a step spikes.
+    neuron = neurons.per_channel(neurons.plif(decay_input=decay_input), 4)
+    params = {"w": jnp.array([-7.0, -3.0, 0.0, 1.5])}
+    u = jnp.stack([jnp.append(U, jnp.array([6.0, 40.0]))] * 4, 1)
     rates = jax.nn.sigmoid(params["w"])
-    np.testing.assert_allclose(neurons.drift_of(neuron, params, u), -rates * u, atol=1e-5)
+    found = jitted(functools.partial(neurons.drift_of, neuron))(params, u)
+    np.testing.assert_allclose(found, -rates * u, rtol=1e-5, atol=1e-5)
     wanted = rates if decay_input else 1
     np.testing.assert_array_equal(neurons.gain_of(neuron, params), wanted)
 
@@ -57,7 +51,8 @@ def test_the_gain_is_1_to_the_bit_but_where_a_rate_scales(name):
         params = trained(neuron)
         gain = {"plif": "w", "tc_lif": "c_2"}.get(name)
         wanted = jax.nn.sigmoid(params[gain]) if gain else 1
-        np.testing.assert_array_equal(neurons.gain_of(neuron, params), wanted)
+        found = jitted(functools.partial(neurons.gain_of, neuron))(params)
+        np.testing.assert_array_equal(found, wanted)
 
 
 def test_fixed_points_of_qif_are_rest_and_the_critical_potential():

@@ -1,18 +1,46 @@
-"""Networks: shapes, order of layers, and time."""
+"""Networks: shapes, order of layers, time, shortcuts, norms, readouts, side heads, memory."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from catalogue import jitted
 from numpy.testing import assert_allclose, assert_array_equal
 
-from lnm_jax import models, neurons
+from lnm_jax import export, layers, models, neurons
+from lnm_jax.models.resnet import SideHead
+
+TRAIN = {"train": True, "mutable": ["batch_stats", "side_logits"]}
 
 
 def tiny(neuron=None, **fields):
     fields = {"stem": 4, "widths": (4, 6), "blocks": (1, 2), "timesteps": 3} | fields
     return models.build("resnet_small", neuron=neuron or neurons.lnm(), num_classes=5, **fields)
+
+
+def initial(model, x):
+    """Parameters and statistics before training."""
+    variables = jitted(model.init)(jax.random.key(0), x)
+    return {name: variables[name] for name in ("params", "batch_stats")}
+
+
+def seen(model, variables, x, transform=jax.jit, **fixed):
+    """(first argument, result) of every module of an application, by path."""
+    found = {}
+
+    def record(call, args, kwargs, context):
+        result = call(*args, **kwargs)
+        if context.method_name == "__call__":
+            found["/".join(context.module.path)] = (args[0], result)
+        return result
+
+    def run(variables, x):
+        with nn.intercept_methods(record):
+            outputs = model.apply(variables, x, **fixed)
+        return found, outputs
+
+    return transform(run)(variables, x)
 
 
 @pytest.fixture(scope="module")
@@ -34,43 +62,37 @@ def test_logits_and_stages_have_their_shapes(images, head):
 
 
 def test_a_static_image_equals_the_same_frame_at_every_timestep(images):
-    model = tiny()
-    variables = jax.jit(model.init)(jax.random.key(0), images)
-    frames = jnp.broadcast_to(images, (3, *images.shape))
-    assert_array_equal(*(jax.jit(model.apply)(variables, x) for x in (images, frames)))
-
-    def train(variables, x):
-        def loss(params):
-            logits, updates = model.apply(
-                {**variables, "params": params}, x, train=True, mutable=["batch_stats"]
-            )
-            return (logits**2).sum(), (logits, updates)
-
-        return jax.grad(loss, has_aux=True)(variables["params"])
-
     # Means over T equal copies are rounded otherwise, and a spike may hang on it: in float64.
     with jax.enable_x64(True):
-        model = tiny(dtype=jnp.float64)
-        wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), (variables, images))
-        for ours, shown in zip(
-            *(
-                jax.tree.leaves(jax.jit(train)(wide[0], x))
-                for x in (wide[1], jnp.broadcast_to(wide[1], frames.shape))
-            ),
-            strict=True,
-        ):
-            assert_allclose(ours, shown, rtol=1e-5, atol=1e-5 * np.abs(shown).max())
+        model, images = tiny(dtype=jnp.float64, blocks=(1, 1)), jnp.asarray(images, jnp.float64)
+        variables = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), initial(model, images))
+
+        def trained(x):
+            def loss(params):
+                logits, updates = model.apply({**variables, "params": params}, x, **TRAIN)
+                return (logits**2).sum(), (logits, updates)
+
+            return model.apply(variables, x), jax.grad(loss, has_aux=True)(variables["params"])
+
+        frames = jnp.broadcast_to(images, (3, *images.shape))
+        ours, shown = jax.jit(lambda *given: [jax.tree.leaves(trained(x)) for x in given])(
+            images, frames
+        )
+        for own, wanted in zip(ours, shown, strict=True):
+            assert_allclose(own, wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max())
 
 
-def test_logits_are_averaged_over_time():
-    # One timestep of a network without memory equals each of several: so does their mean.
-    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 1))
-    forgetful = neurons.lif(decay=0.0)
-    one, four = tiny(forgetful, timesteps=1), tiny(forgetful, timesteps=4)
-    variables = jax.jit(one.init)(jax.random.key(0), x)
-    np.testing.assert_allclose(
-        jax.jit(one.apply)(variables, x), jax.jit(four.apply)(variables, x), rtol=1e-5, atol=1e-6
+def test_readouts_are_of_the_same_logits(images):
+    model = tiny(blocks=(1, 1))
+    variables = initial(model, images)
+    mean, steps, last = (
+        jitted(model.clone(readout=readout).apply)(variables, images)
+        for readout in ("mean", "steps", "last")
     )
+    assert steps.shape == (3, 2, 5)
+    assert_allclose(mean, steps.mean(0), rtol=1e-5, atol=1e-6)
+    assert_allclose(last, steps[-1], rtol=1e-5, atol=1e-6)
+    assert (np.abs(steps[0] - steps[-1]) > 1e-3).any()
 
 
 def test_spiking_layers_are_listed_in_the_order_they_run():
@@ -155,46 +177,33 @@ def test_counting_agrees_with_the_parameters():
     assert total(models.counts(model, x.shape), "weights") == kernels
 
 
-@pytest.mark.parametrize(
-    ("fields", "largest"),
-    [
-        ({"initialisation": "he_fan_out"}, None),
-        ({"initialisation": "he_fan_in"}, None),
-        ({"initialisation": "glorot"}, None),
-        ({"initialisation": "torch"}, (9 * 40) ** -0.5),
-    ],
-)
-def test_kernels_start_with_the_variance_that_their_name_says(fields, largest):
-    model = tiny(stem=40, widths=(30,), blocks=(1,), **fields)
-    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))["params"]
-    kernel = np.asarray(params["stage_1_block_1"]["conv_1"]["conv"]["kernel"])  # 3 x 3 x 40 x 30
-    variance = {
-        "he_fan_out": 2 / (9 * 30),
-        "he_fan_in": 2 / (9 * 40),
-        "glorot": 2 / (9 * 70),
-        "torch": 1 / (3 * 9 * 40),
-    }[fields["initialisation"]]
-    assert_allclose(kernel.var(), variance, rtol=0.05)  # of 10,800 entries: 1.4 %
-    if largest:
+VARIANCES = {
+    "he_fan_out": 2 / (9 * 30),
+    "he_fan_in": 2 / (9 * 40),
+    "glorot": 2 / (9 * 70),
+    "torch": 1 / (3 * 9 * 40),
+}
+
+
+@pytest.mark.parametrize("name", VARIANCES)
+def test_kernels_start_with_the_variance_that_their_name_says(name):
+    layer = tiny(initialisation=name).conv_norm()(30)
+    variables = jitted(layer.init, train=False)(jax.random.key(0), jnp.zeros((1, 3, 3, 40)))
+    kernel = variables["params"]["conv"]["kernel"]  # 3 x 3 x 40 x 30
+    assert_allclose(kernel.var(), VARIANCES[name], rtol=0.05)  # of 10,800 entries: 1.4 %
+    if name == "torch":
+        largest = (9 * 40) ** -0.5
         assert largest * 0.99 < np.abs(kernel).max() <= largest
 
 
 def test_shortcuts_of_padding_have_no_weights_and_keep_the_input(images):
     model = tiny(shortcut="padding")
-    variables = jax.jit(model.init)(jax.random.key(0), images)
+    variables = initial(model, images)
     assert "shortcut" not in variables["params"]["stage_2_block_1"]
     # With a branch of zeros, the block's spikes are those of its shortcut alone.
     variables["params"]["stage_2_block_1"]["conv_2"]["norm"]["scale"] = jnp.zeros(6)
-    seen = {}
-
-    def record(call, args, kwargs, context):
-        seen["/".join(context.module.path)] = (args[0] if args else None, call(*args, **kwargs))
-        return seen["/".join(context.module.path)][1]
-
-    with nn.intercept_methods(record):
-        model.apply(variables, images)
-    entered = seen["stage_2_block_1"][0]
-    currents = seen["stage_2_block_1/spike_2"][0]
+    found, _ = seen(model, variables, images)
+    entered, currents = (found[f"stage_2_block_1{path}"][0] for path in ("", "/spike_2"))
     assert entered.any()
     assert_array_equal(currents[..., :4], entered[:, :, ::2, ::2])
     assert not currents[..., 4:].any()
@@ -202,30 +211,22 @@ def test_shortcuts_of_padding_have_no_weights_and_keep_the_input(images):
 
 def test_membrane_shortcuts_carry_currents_past_spikes(images):
     model = tiny(shortcut="membrane", neuron=neurons.lif())
-    variables = jax.jit(model.init)(jax.random.key(0), images)
+    variables = initial(model, images)
     for block in ("stage_1_block_1", "stage_2_block_1", "stage_2_block_2"):  # branches of zeros
         norm = variables["params"][block]["conv_2"]["norm"]
         norm["scale"] = jnp.zeros_like(norm["scale"])
-    seen = {}
-
-    def record(call, args, kwargs, context):
-        path, result = "/".join(context.module.path), call(*args, **kwargs)
-        seen[path] = (args[0] if args else None, result)
-        return result
-
-    with nn.intercept_methods(record):
-        model.apply(variables, images)
+    found, _ = seen(model, variables, images)
     # A block of the same shape hands on what it received, be it negative.
-    received, sent = seen["stage_2_block_2"]
+    received, sent = found["stage_2_block_2"]
     assert_array_equal(received, sent)
     assert (received < 0).any()
-    assert_array_equal(seen["stage_1_block_1"][0][0], seen["stem"][1])
+    assert_array_equal(found["stage_1_block_1"][0][0], found["stem"][1])
     # Every convolution but the stem's receives spikes, and so does the last pool.
-    for path, (given, _) in seen.items():
+    for path, (given, _) in found.items():
         if path.endswith("/conv") and path != "stem/conv":
             assert set(np.unique(given)) <= {0, 1}, path
-    assert_array_equal(seen["last_spike"][0], sent)
-    assert set(np.unique(seen["last_spike"][1])) == {0, 1}
+    assert_array_equal(found["last_spike"][0], sent)
+    assert set(np.unique(found["last_spike"][1])) == {0, 1}
 
 
 def test_membrane_shortcuts_have_as_many_weights_and_neurons_as_the_published_ones():
@@ -243,94 +244,165 @@ def test_membrane_shortcuts_have_as_many_weights_and_neurons_as_the_published_on
 
 
 def test_the_last_pool_takes_the_mean_or_the_largest_rate(images):
-    average, largest = tiny(), tiny(pooling="max")
-    variables = jax.jit(average.init)(jax.random.key(0), images)
-    seen = []
-
-    def record(call, args, kwargs, context):
-        if context.module.name == "classifier":
-            seen.append(args[0])
-        return call(*args, **kwargs)
-
-    with nn.intercept_methods(record):
-        average.apply(variables, images)
-        largest.apply(variables, images)
-    assert set(np.unique(seen[1])) == {0, 1}
-    assert (seen[0] <= seen[1]).all()
-    assert (seen[0] < seen[1]).any()
+    variables = initial(tiny(), images)
+    average, largest = (
+        seen(tiny(pooling=name), variables, images)[0]["classifier"][0]
+        for name in ("average", "max")
+    )
+    assert set(np.unique(largest)) == {0, 1}
+    assert (average <= largest).all()
+    assert (average < largest).any()
 
 
-def test_tdbn_starts_scales_at_the_threshold():
-    model = tiny(tdbn=0.5)
-    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((2, 8, 8, 1)))["params"]
-    block = params["stage_2_block_1"]
-    np.testing.assert_allclose(block["conv_1"]["norm"]["scale"], 0.5)
-    np.testing.assert_allclose(block["conv_2"]["norm"]["scale"], 0.5 / np.sqrt(2), rtol=1e-6)
-    np.testing.assert_allclose(block["shortcut"]["norm"]["scale"], 0.5 / np.sqrt(2), rtol=1e-6)
+def test_tdbn_starts_scales_at_the_threshold(images):
+    block = initial(tiny(tdbn=0.5), images)["params"]["stage_2_block_1"]
+    scales = {name: block[name]["norm"]["scale"] for name in ("conv_1", "conv_2", "shortcut")}
+    for name, scale in scales.items():
+        assert_allclose(scale, 0.5 if name == "conv_1" else 0.5 / np.sqrt(2), rtol=1e-6)
 
 
 def test_bfloat16_computes_in_it_and_keeps_the_rest_in_float32(images):
     model = tiny(dtype=jnp.bfloat16, head=7)
-    variables = jax.jit(model.init)(jax.random.key(0), images)
-    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
-    seen = {}
-
-    def record(call, args, kwargs, context):
-        result = call(*args, **kwargs)
-        if context.method_name == "__call__":
-            seen["/".join(context.module.path)] = result.dtype
-        return result
-
-    def run(variables, x):
-        with nn.intercept_methods(record):
-            return model.apply(variables, x, train=True, mutable=["batch_stats", "rates"])
-
-    logits, updates = jax.eval_shape(run, variables, images)
-    assert logits.dtype == jnp.float32
-    assert {leaf.dtype for leaf in jax.tree.leaves(updates)} == {jnp.dtype("float32")}
+    variables = jax.eval_shape(model.init, jax.random.key(0), images)
+    shapes = lambda run: lambda *given: jax.eval_shape(run, *given)
+    mutable = ["batch_stats", "rates"]
+    found, (logits, updates) = seen(model, variables, images, shapes, train=True, mutable=mutable)
+    kept = jax.tree.leaves((variables, updates, logits, found["classifier"][1]))
+    assert {leaf.dtype for leaf in kept} == {jnp.dtype("float32")}
     for path in ("stem/conv", "stem", "stem_spike", "stage_2_block_2/conv_2/conv", "head"):
-        assert seen[path] == jnp.bfloat16, path
-    assert seen["classifier"] == jnp.float32
+        assert found[path][1].dtype == jnp.bfloat16, path
 
 
-REMATERIALISED = [
-    ("resnet_small", {"widths": (4,), "blocks": (3,)}, "block"),
-    ("resnet_small", {"widths": (4,), "blocks": (3,)}, "stage"),
-    ("vggsnn", {"widths": ((4, 4),)}, "stage"),
-]
+# --- Norms beside BatchNorm ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "fields", "remat"), REMATERIALISED)
+def test_tebn_starts_as_batch_norm_and_scales_each_timestep(images):
+    plain, tebn = (tiny(widths=(4,), blocks=(1,), norm=norm) for norm in ("batch", "tebn"))
+    own = initial(tebn, images)
+    assert own["params"]["stem"]["timestep_scale"].tolist() == [1, 1, 1]
+    wanted, got = (
+        jitted(model.apply, **TRAIN)(initial(model, images), images) for model in (plain, tebn)
+    )
+    jax.tree.map(lambda a, b: assert_allclose(a, b, rtol=1e-4, atol=1e-6), got, wanted)
+    # With a scale of 0 at a timestep, no current enters there.
+    off = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf.at[1].set(0.0) if path[-1].key == "timestep_scale" else leaf, own
+    )
+    model = tebn.clone(neuron=neurons.lif(decay=0.0), readout="steps")
+    steps = jitted(model.apply, **TRAIN)(off, images)[0]
+    bias = off["params"]["classifier"]["bias"]
+    # Only identity shortcuts remain, and nothing fired before the first of them.
+    assert_allclose(steps[1], jnp.broadcast_to(bias, (2, 5)), atol=1e-6)
+    with pytest.raises(ValueError, match="TEBN has a scale of each timestep"):
+        export.fold_batch_norm(tebn, own)
+
+
+def test_a_whole_network_of_mpbn_folds(images):
+    model = tiny(widths=(4,), blocks=(1,), membrane_norm=True)
+    variables = initial(model, images)
+    variables |= jitted(model.apply, **TRAIN)(variables, images)[1]
+    folded, own = export.fold_batch_norm(model, variables)
+    assert_allclose(
+        jitted(folded.apply)(own, images),
+        jitted(model.apply)(variables, images),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+# --- Side heads ------------------------------------------------------------------------------
+
+
+def test_side_heads_see_the_blocks_they_are_named_for_and_leave_inference_alone(images):
+    model = tiny(widths=(4,), blocks=(3,), side_heads=(2,), side_features=6)
+    variables = initial(model, images)
+    assert "side_head_2" in variables["params"]
+    _, sown = jitted(model.apply, **TRAIN)(variables, images)
+    assert jax.tree.map(jnp.shape, sown["side_logits"]) == {"block_2": (2, 5)}
+    _, nothing = jitted(model.apply, mutable=["side_logits"])(variables, images)
+    assert not nothing
+    _, again = jitted(model.clone(remat="stage").apply, **TRAIN)(variables, images)
+    assert_allclose(
+        again["side_logits"]["block_2"], sown["side_logits"]["block_2"], rtol=1e-4, atol=1e-5
+    )
+    with pytest.raises(ValueError, match="side_heads must be numbers of the 3 blocks, from 1"):
+        tiny(side_heads=(4,))
+
+
+def test_a_side_head_sees_mean_spikes_and_teaches_every_layer_before_it():
+    model = tiny(widths=(4,), blocks=(2,), side_heads=(1,), side_features=4)
+    x = jax.random.normal(jax.random.key(2), (6, 8, 8, 1))  # six for BatchNorm over images alone
+    variables = initial(model, x)
+    params, statistics = variables["params"], variables["batch_stats"]
+    sown = ["batch_stats", "side_logits", "intermediates"]
+
+    def side(params):
+        given = {"params": params, "batch_stats": statistics}
+        spiking = lambda module, _: isinstance(module, layers.Spiking)
+        _, found = model.apply(given, x, train=True, mutable=sown, capture_intermediates=spiking)
+        logits = found["side_logits"]["block_1"]
+        spikes = found["intermediates"]["stage_1_block_1"]["spike_2"]["__call__"][0]
+        own = {name: tree["side_head_1"] for name, tree in given.items()}
+        head = lambda x: SideHead(5, 4).apply(own, x, train=True, mutable=["batch_stats"])[0]
+        weighted = jnp.cos(jnp.arange(30.0)).reshape(6, 5) * logits
+        return weighted.sum(), (logits, head(spikes.mean(0)), head(spikes[-1]))
+
+    gradient, (logits, of_mean, of_last) = jax.jit(jax.grad(side, has_aux=True))(params)
+    assert_allclose(logits, of_mean, rtol=1e-4, atol=1e-5)
+    assert np.abs(logits - of_last).max() > 1e-2
+    largest = lambda part: max(float(np.abs(leaf).max()) for leaf in jax.tree.leaves(part))
+    taught = {name for name, part in jax.device_get(gradient).items() if largest(part) > 1e-3}
+    assert taught == {"stem", "stem_spike", "stage_1_block_1", "side_head_1"}
+    assert set(params) - taught == {"stage_1_block_2", "classifier"}
+
+
+def test_a_side_head_has_the_authors_layers():
+    x = jax.ShapeDtypeStruct((2, 16, 16, 512), jnp.float32)
+    params = jax.eval_shape(
+        lambda key, x: SideHead(10).init(key, x, train=False), jax.random.key(0), x
+    )
+    leaves = jax.tree_util.tree_leaves_with_path(params["params"])
+    assert sorted(leaf.shape for path, leaf in leaves if path[-1].key == "kernel") == [
+        (1, 1, 512, 256),
+        (3, 3, 256, 256),
+        (5, 5, 256, 256),
+        (7, 7, 256, 256),
+        (512, 10),
+        (1024, 512),
+    ]
+
+
+# --- Memory ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "remat"),
+    [
+        ("resnet_small", {"stem": 4, "widths": (4,), "blocks": (2,)}, "block"),
+        ("vggsnn", {"widths": ((4, 4),)}, "stage"),
+    ],
+)
 def test_rematerialisation_gives_the_same_gradients_with_less_memory(name, fields, remat):
     images = jax.random.normal(jax.random.key(3), (4, 8, 8, 1))
+    kept = models.build(
+        name, neuron=neurons.plif(surrogate="arctan"), num_classes=3, timesteps=1, **fields
+    )
+    again = kept.clone(remat=remat)
+    variables = initial(kept, images)
+    shapes = jax.eval_shape(again.init, jax.random.key(0), images)["params"]
+    assert jax.tree.map(jnp.shape, shapes) == jax.tree.map(jnp.shape, variables["params"])
 
-    def compiled(remat):
-        model = models.build(
-            name,
-            neuron=neurons.plif(surrogate="arctan"),
-            num_classes=3,
-            timesteps=1,
-            remat=remat,
-            **fields,
-        )
-        variables = jax.jit(model.init)(jax.random.key(0), images)
-
-        def loss(params, batch_stats):
-            logits, updates = model.apply(
-                {"params": params, "batch_stats": batch_stats},
-                images,
-                train=True,
-                mutable=["batch_stats", "rates"],
-            )
+    def compiled(model):
+        def loss(params, batch_stats):  # an argument: of constants nothing is computed again
+            given = {"params": params, "batch_stats": batch_stats}
+            logits, updates = model.apply(given, images, **TRAIN)
             return (logits**2).sum(), updates
 
-        arguments = variables["params"], variables["batch_stats"]
-        gradients = jax.jit(jax.grad(loss, has_aux=True)).lower(*arguments).compile()
-        memory = gradients.memory_analysis().temp_size_in_bytes
-        return memory, (variables, gradients(*arguments))
+        return jax.jit(jax.grad(loss, has_aux=True)).lower(*variables.values()).compile()
 
-    memory, kept = compiled("none")
-    less, again = compiled(remat)
+    programs = [compiled(model) for model in (kept, again)]
+    memory = [program.memory_analysis().temp_size_in_bytes for program in programs]
     if remat == "block":  # a single stage is needed whole
-        assert less < memory
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-4), kept, again)
+        assert memory[1] < memory[0]
+    one, other = (program(*variables.values()) for program in programs)
+    jax.tree.map(lambda a, b: assert_allclose(a, b, rtol=2e-3, atol=1e-4), one, other)

@@ -32,13 +32,14 @@ def test_forward_and_backward_equal_algorithm_1(name, dtype, tolerance):
         def both(theta, currents, cotangent):
             run = lambda theta, currents: neurons.run(neuron, {"theta": theta}, currents)
             spikes, pullback = jax.vjp(run, theta, currents)
-            return spikes, pullback(cotangent)
+            v_in = neurons.trace(neuron, {"theta": theta}, currents).v_in
+            return spikes, v_in, pullback(cotangent)
 
-        spikes, (d_theta, d_currents) = both(theta, currents, cotangent)
+        spikes, v_in, (d_theta, d_currents) = both(theta, currents, cotangent)
         assert spikes.dtype == d_theta.dtype == d_currents.dtype == dtype
         np.testing.assert_array_equal(spikes, GOLDEN[f"{name}/spikes"])
         # Beside the relative error, rounding of the largest terms where a sum nearly cancels.
-        for got, want in (d_theta, "d_theta"), (d_currents, "d_currents"):
+        for got, want in (v_in, "v_in"), (d_theta, "d_theta"), (d_currents, "d_currents"):
             want = GOLDEN[f"{name}/{want}"]
             np.testing.assert_allclose(got, want, tolerance, tolerance * 0.01 * np.abs(want).max())
 

@@ -1,4 +1,4 @@
-"""The compared methods equal SpikingJelly's: every spike, and every gradient; norms and TET too.
+"""The compared methods equal SpikingJelly's: every spike, and every gradient; norms too.
 
 Not a requirement: where PyTorch or SpikingJelly 2 is missing, these tests are skipped.
 """
@@ -12,16 +12,15 @@ import pytest
 from catalogue import trained
 
 from lnm_jax import layers, neurons
-from lnm_jax.training import losses
 
 torch = pytest.importorskip("torch")
 theirs = pytest.importorskip("spikingjelly.activation_based.neuron")
 if not hasattr(theirs, "TernaryLIFNode"):  # it has no __version__
     pytest.skip("needs SpikingJelly 2", allow_module_level=True)
 
-from spikingjelly.activation_based import functional, layer, surrogate
+from spikingjelly.activation_based import layer, surrogate
 
-torch.set_num_threads(1)  # tests run as one process a core
+torch.set_num_threads(1)
 
 T, SHAPE = 6, (3, 4, 5, 2)  # currents (T, batch, height, width, channels)
 ATAN = {"surrogate": "arctan", "width": 0.5}
@@ -217,14 +216,3 @@ def test_norms_are_equal(name):
     own, other = norm_of_both(layers.ConvNorm(6, dtype=jnp.float64, **fields), norm, names)
     for key, value in own.items():
         np.testing.assert_allclose(value, other[key], rtol=1e-9, atol=1e-11, err_msg=key)
-
-
-def test_tet_is_the_mean_cross_entropy_of_the_timesteps():
-    rng = np.random.default_rng(0)
-    logits, labels = rng.normal(size=(5, 4, 3)), np.array([0, 2, 1, 1])
-    with jax.enable_x64(True):
-        own = losses.tet(jnp.asarray(logits), labels, smoothing=0.0, weight=0.0, mean=1.0).mean()
-    wanted = functional.temporal_efficient_training_cross_entropy(
-        torch.tensor(logits), torch.tensor(labels)
-    )
-    np.testing.assert_allclose(own, wanted.numpy(), rtol=1e-12)
