@@ -238,10 +238,11 @@ def test_digits_are_recorded_in_their_own_split(few_digits, tmp_path, monkeypatc
     np.testing.assert_array_equal(again.test.images, dataset.test.images)
 
 
-def test_frames_of_digits_tell_the_digits_apart(few_digits, tmp_path):
+def test_frames_of_digits_tell_the_digits_apart(few_digits, tmp_path, monkeypatch):
     from sklearn.neighbors import KNeighborsClassifier
 
-    dataset = simulated.load_digits(cache=str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    dataset = simulated.load_digits()
     flat = lambda split: split.images.reshape(len(split.labels), -1).astype(np.float32)
     model = KNeighborsClassifier(1).fit(flat(dataset.train), dataset.train.labels)
     # By chance 50 % or more of ten would be right one time in 600.

@@ -128,7 +128,7 @@ def test_a_thousand_recordings_a_class_are_divided_as_the_field_does(tmp_path):
         (tmp_path / name).mkdir()
         for number in range(1000 if label == 3 else 2):
             (tmp_path / name / f"cifar10_{name}_{number}.aedat4").touch()
-    train, test = events._split(events._recordings(str(tmp_path)))
+    train, test = events._recordings(str(tmp_path))
     path = lambda number: (str(tmp_path / "cat" / f"cifar10_cat_{number}.aedat4"), 3)
     assert train[3:903] == [path(number) for number in range(900)]
     assert test[3:103] == [path(number) for number in range(900, 1000)]

@@ -90,7 +90,10 @@ def test_augmentation_is_the_published_sequence(tiny):
     ("fields", "message"),
     [
         ({"data.name": "cifar10"}, "config.data.directory must say where cifar10 is"),
-        ({"data.auto_augment": True}, "config.data.auto_augment needs RGB images"),
+        (
+            {"data.auto_augment": True},
+            r"config.data.auto_augment needs RGB images of type uint8; digits has .* \(8, 8, 1\)",
+        ),
         ({"data.cutout": 9}, "config.data.cutout must be at most 8, got 9"),
         ({"data.name": "cifar"}, "config.data.name must be one of"),
         ({"data.memory_limit": 0.0}, "config.data.memory_limit must be"),

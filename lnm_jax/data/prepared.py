@@ -15,7 +15,6 @@ import pathlib
 import re
 import sys
 import tarfile
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,21 +31,14 @@ RETRIES = 3  # of a download
 
 
 class Archive(NamedTuple):
-    """The binary version of a CIFAR, as its authors publish it.
-
-    Attributes:
-      url, sha256: of the .tar.gz.
-      prefix: of the names in it.
-      train, test: files of records: a byte for each label, then 3x32x32 grey values.
-      labels: the file of names of each label, in the order of a record's.
-    """
+    """The binary version of a CIFAR, as its authors publish it."""
 
     url: str
     sha256: str
-    prefix: str
-    train: tuple[str, ...]
+    prefix: str  # of the names in it
+    train: tuple[str, ...]  # files of records: a byte for each label, then 3x32x32 grey values
     test: tuple[str, ...]
-    labels: dict[str, str]
+    labels: dict[str, str]  # the file of names of each label, in the order of a record's
 
 
 ARCHIVES = {
@@ -231,8 +223,8 @@ def load_imagenet(
 
     def stream(split: str) -> Stream:
         labels = _kept(builder, split, images=False)["labels"]
-        reader = folder.Reader(_Read(path, split, image_size), labels, skip_corrupt)
-        return Stream(reader, labels, (image_size, image_size, 3), workers)
+        read = functools.partial(_read, path=path, split=split, size=image_size)
+        return folder.stream(read, labels, image_size, workers, skip_corrupt)
 
     return Dataset(
         train=stream("train"),
@@ -243,20 +235,16 @@ def load_imagenet(
     )
 
 
-class _Read(NamedTuple):
-    """`folder.Read` of a prepared split."""
-
-    path: pathlib.Path
-    split: str
-    size: int
-
-    def __call__(self, index: int, rng: np.random.Generator | None) -> np.ndarray:
-        try:
-            record = _opened(self.path, self.split)[index]
-        except Exception as error:  # array_record's, of no particular type
-            raise _damaged(self.path, error) from None
-        name = f"{self.path}: {self.split} image {index} ({record['file_name'].decode()})"
-        return crops.read(record["image"], name, self.size, rng)
+def _read(
+    index: int, rng: np.random.Generator | None, *, path: pathlib.Path, split: str, size: int
+) -> np.ndarray:
+    """`Stream.read` of a prepared split."""
+    try:
+        record = _opened(path, split)[index]
+    except Exception as error:  # array_record's, of no particular type
+        raise _damaged(path, error) from None
+    name = f"{path}: {split} image {index} ({record['file_name'].decode()})"
+    return crops.read(record["image"], name, size, rng)
 
 
 @functools.lru_cache(maxsize=2)
@@ -299,38 +287,30 @@ def _source(builder: Any, split: str) -> Any:
     return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
 
 
-def _records(builder: Any, split: str) -> Iterator[dict]:
-    """All records in order, with encoded images and a progress bar on a terminal."""
-    from tqdm import tqdm
-
-    path = pathlib.Path(builder.data_dir)
-    try:
-        source = _source(builder, split)
-        images = len(source)
-        with tqdm(desc=f"{path.parent.name} {split}", total=images, disable=None) as bar:
-            for start in range(0, images, CHUNK):
-                chunk = source.__getitems__(list(range(start, min(start + CHUNK, images))))
-                yield from chunk
-                bar.update(len(chunk))
-    except ConfigError:
-        raise
-    except Exception as error:  # array_record's, of no particular type
-        raise _damaged(path, error) from None
-
-
 def _kept(builder: Any, split: str, *, images: bool) -> dict[str, np.ndarray]:
     """Labels, and if asked decoded images, of a split, kept beside it until its files change."""
     from PIL import Image
+    from tqdm import tqdm
+
+    path = pathlib.Path(builder.data_dir)
 
     def make():
         made = {"labels": []} | ({"images": []} if images else {})
-        for record in _records(builder, split):
-            made["labels"].append(np.int32(record["label"]))
-            if images:
-                made["images"].append(np.asarray(Image.open(io.BytesIO(record["image"]))))
+        try:
+            source = _source(builder, split)
+            total = len(source)
+            with tqdm(desc=f"{path.parent.name} {split}", total=total, disable=None) as bar:
+                for start in range(0, total, CHUNK):
+                    chunk = source.__getitems__(list(range(start, min(start + CHUNK, total))))
+                    made["labels"] += [np.int32(record["label"]) for record in chunk]
+                    if images:
+                        encoded = (io.BytesIO(record["image"]) for record in chunk)
+                        made["images"] += [np.asarray(Image.open(file)) for file in encoded]
+                    bar.update(len(chunk))
+        except Exception as error:  # array_record's, of no particular type
+            raise _damaged(path, error) from None
         return {name: np.stack(values) for name, values in made.items()}
 
-    path = pathlib.Path(builder.data_dir)
     files = sorted(file for file in path.iterdir() if "array_record" in file.name)
     parameters = {"split": split, "images": images, "files": stamps(path, files)}
     return cached(path / "lnm_jax", parameters, make)
