@@ -75,7 +75,9 @@ def test_a_batch_depends_on_seed_and_step_alone():
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_workers_change_nothing_and_a_restart_continues(tree, in_threads, workers):
-    assert_equal(data.train_batches(load(tree, workers).train, 3, BATCH, 2, 7), in_threads[2:])
+    stream = load(tree, workers).train
+    assert_equal(data.train_batches(stream, 3, BATCH, 2, 7), in_threads[2:])
+    assert list(data.train_batches(stream, 3, BATCH, 4, 4)) == []
 
 
 def test_order_and_labels_are_those_of_batches_in_memory(tree, in_threads):
@@ -125,10 +127,6 @@ def test_processes_share_every_batch_without_gap_or_overlap(tree, kind, count):
     assert_equal(join(parts), data.eval_batches(test, BATCH))
     with pytest.raises(ConfigError, match="6 images cannot be shared by 4 processes"):
         next(data.train_batches(train, 0, BATCH, 0, 1, shard=(0, 4)))
-
-
-def test_no_step_is_no_batch(tree):
-    assert list(data.train_batches(load(tree).train, 0, BATCH, 4, 4)) == []
 
 
 @pytest.mark.parametrize("workers", [0, 1])
