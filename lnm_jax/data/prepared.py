@@ -100,16 +100,13 @@ def load_cifar(*, name: str, directory: str | os.PathLike) -> Dataset:
 
 
 def prepare_cifar(name: str, directory: str | os.PathLike) -> pathlib.Path:
-    """Writes `directory`/`name`/<version> as the official builder reads it (array_record).
+    """Writes `directory`/`name`/<version> as the official builder reads it, and returns it.
 
     Pixels, order and ids are those that the official builder prepares. It encodes images with
     TensorFlow; this gives it the same images as PNG made by Pillow. The version appears when it
-    is complete. Processes that prepare the same set wait for each other.
+    is complete. Processes that prepare the same set wait for each other. The archive is kept in
+    `directory`/downloads, and not downloaded if it is there already.
 
-    Args:
-      name: "cifar10" or "cifar100".
-      directory: gets the archive in downloads/, unless it is there already.
-    Returns: the prepared version.
     Raises: ConfigError if the archive cannot be downloaded or is another one; if `directory`
       cannot be written or is full.
     """
@@ -208,9 +205,7 @@ def load_imagenet(
     Args:
       directory: data_dir of TensorFlow Datasets, or the tree.
       image_size: of the examples, (image_size, image_size, 3), in pixels.
-      skip_corrupt: whether the next image of the same class stands in for one that cannot be
-        decoded, which is logged; else reading it is an error.
-      workers: see `Stream`.
+      skip_corrupt, workers: see `folder.load`.
     Returns: mean and std are the constants that published results use.
     Raises: ConfigError if neither is there, or the set is damaged.
     References: Russakovsky et al. (2015), ImageNet large scale visual recognition challenge.

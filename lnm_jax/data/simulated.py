@@ -31,10 +31,7 @@ def load_digits(*, timesteps: int = 10, image_size: int = 32) -> Dataset:
     The first call simulates, later ones read what it kept in lnm_jax/digits_dvs, in
     $XDG_CACHE_HOME or ~/.cache.
 
-    Args:
-      timesteps: frames of a recording.
-      image_size: height and width of a frame, pixels.
-    Raises: ConfigError if a size is not positive.
+    Args and Raises: see `before_camera`.
     """
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     cache = os.path.join(home, "lnm_jax", "digits_dvs")
@@ -100,7 +97,8 @@ def before_camera(
     Args:
       still: its images are uint8.
       light: of an image, as a share of white, (H, W), the sensor's size; a function of a module.
-      timesteps, image_size: of `events.frames`.
+      timesteps: frames of a recording.
+      image_size: height and width of a frame, pixels.
       cache: folder of the kept frames.
       workers: processes that simulate; 0 does so in this one.
     Raises: ConfigError if a size is not positive.
