@@ -111,13 +111,11 @@ def read_or_next(
     raise ConfigError(f"{problem}, as is every other image of its class; replace one")
 
 
-def stream(
-    read: Read, labels: np.ndarray, image_size: int, workers: int, skip_corrupt: bool
-) -> Stream:
-    """Examples (image_size, image_size, 3), by `read_or_next` if corrupt ones are skipped."""
+def stream(read: Read, labels: np.ndarray, size: int, workers: int, skip_corrupt: bool) -> Stream:
+    """Examples (size, size, 3), read by `read_or_next` if corrupt ones are skipped."""
     if skip_corrupt:
         read = functools.partial(read_or_next, read=read, labels=labels)
-    return Stream(read, labels, (image_size, image_size, 3), workers)
+    return Stream(read, labels, (size, size, 3), workers)
 
 
 @functools.cache  # once an image
@@ -153,6 +151,10 @@ class _Files(NamedTuple):
             raise ConfigError(f"{path}: {error.strerror}; make it readable") from None
         return decode(data, path)
 
+    def crop(self, index: int, rng: np.random.Generator | None, size: int) -> np.ndarray:
+        """`Stream.read` of the split."""
+        return self.read(index, functools.partial(crops.read, size=size, rng=rng))
+
     def decoded(self, index: int, decode: Decode) -> np.ndarray | None:
         """An image; None if it is corrupt and such images are skipped."""
         try:
@@ -161,12 +163,6 @@ class _Files(NamedTuple):
             if not self.skip_corrupt:
                 raise
             return None
-
-
-def _read_crop(
-    index: int, rng: np.random.Generator | None, *, files: _Files, size: int
-) -> np.ndarray:
-    return files.read(index, functools.partial(crops.read, size=size, rng=rng))
 
 
 def list_splits(
@@ -232,16 +228,10 @@ def streamed(
     train: _Files, test: _Files, image_size: int, workers: int, *, mean: np.ndarray, std: np.ndarray
 ) -> Dataset:
     """Files of `list_splits` as streams; None for mean and std leaves them to the caller."""
-    splits = (
-        stream(
-            functools.partial(_read_crop, files=x, size=image_size),
-            x.labels,
-            image_size,
-            workers,
-            x.skip_corrupt,
-        )
-        for x in (train, test)
-    )
+    splits = []
+    for files in (train, test):
+        read = functools.partial(files.crop, size=image_size)
+        splits.append(stream(read, files.labels, image_size, workers, files.skip_corrupt))
     words = _describe(train, test)
     if train.skip_corrupt:
         words += "; a corrupt image is replaced by the next of its class"
