@@ -59,7 +59,7 @@ def listed(results, minutes=5.0):
 
 def test_the_list_for_a_gpu_leaves_files_and_goes_on_where_it_stopped(tmp_path, monkeypatch):
     steps = [{"what": "copy", "ms": 1.0}]
-    monkeypatch.setattr(gpu.gpu_steps, "steps_alone", lambda short: steps)
+    monkeypatch.setattr(gpu.gpu_steps, "run", lambda short, alone: steps)
     rows, _ = listed(tmp_path)
     assert [row["entry"] for row in rows] == ["fast-8-lif-0", "fast-8-lnm-0", "steps"]
     kept = json.loads((tmp_path / "gpu" / "fast-8-lnm-0.json").read_text())

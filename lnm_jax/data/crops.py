@@ -115,8 +115,12 @@ def _open(data: bytes, name: str) -> Iterator[Image.Image]:
     except MemoryError:
         raise
     except Exception as error:  # decoders raise whatever corrupt bytes lead them to
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise CorruptImageError(f"{name}: a corrupt image ({reason})") from None
+        raise CorruptImageError(f"{name}: a corrupt image ({one_line(error)})") from None
+
+
+def one_line(error: Exception) -> str:
+    """Its message without line breaks, or its type."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _rgb(image: Image.Image) -> Image.Image:

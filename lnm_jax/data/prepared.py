@@ -118,7 +118,7 @@ def prepare_cifar(name: str, directory: str | os.PathLike) -> pathlib.Path:
             if locate(name, root) is None:
                 _build(name, root, _download(ARCHIVES[name], root / "downloads"))
     except (OSError, RuntimeError) as error:  # array_record raises the second
-        reason = getattr(error, "strerror", None) or _one_line(error)
+        reason = getattr(error, "strerror", None) or crops.one_line(error)
         raise ConfigError(
             f"{root}: {reason}; set config.data.directory to one with room that can be written"
         ) from None
@@ -144,7 +144,7 @@ def _download(archive: Archive, downloads: pathlib.Path) -> str:
             raise
         there = ", where another or a damaged one is" if (downloads / file).exists() else ""
         raise ConfigError(
-            f"{archive.url}: {_one_line(error)}; get the file in another way and put it in "
+            f"{archive.url}: {crops.one_line(error)}; get the file in another way and put it in "
             f"{downloads}{there}"
         ) from None
 
@@ -311,11 +311,7 @@ def _kept(builder: Any, split: str, *, images: bool) -> dict[str, np.ndarray]:
     return cached(path / "lnm_jax", parameters, make)
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 def _damaged(path: pathlib.Path, error: Exception) -> ConfigError:
     return ConfigError(
-        f"{path}: damaged ({_one_line(error)}); delete this directory and prepare it again"
+        f"{path}: damaged ({crops.one_line(error)}); delete this directory and prepare it again"
     )
