@@ -40,7 +40,7 @@ def pack(name, files):
         files[file] = ("\n".join(f"class{i}" for i in range(classes)) + "\n\n").encode()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         for file, data in files.items():
-            member = tarfile.TarInfo(archive.prefix + file)
+            member = tarfile.TarInfo(f"cifar-binary/{file}")
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
     return buffer.getvalue()

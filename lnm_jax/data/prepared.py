@@ -35,7 +35,6 @@ class Archive(NamedTuple):
 
     url: str
     sha256: str
-    prefix: str  # of the names in it
     train: tuple[str, ...]  # files of records: a byte for each label, then 3x32x32 grey values
     test: tuple[str, ...]
     labels: dict[str, str]  # the file of names of each label, in the order of a record's
@@ -45,7 +44,6 @@ ARCHIVES = {
     "cifar10": Archive(
         url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
         sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-        prefix="cifar-10-batches-bin/",
         train=tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
         test=("test_batch.bin",),
         labels={"label": "batches.meta.txt"},
@@ -53,7 +51,6 @@ ARCHIVES = {
     "cifar100": Archive(
         url="https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
         sha256="58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
-        prefix="cifar-100-binary/",
         train=("train.bin",),
         test=("test.bin",),
         labels={"coarse_label": "coarse_label_names.txt", "label": "fine_label_names.txt"},
@@ -160,7 +157,7 @@ def _build(name: str, root: pathlib.Path, path: str) -> None:
         def _split_generators(self, dl_manager):
             with tarfile.open(path) as tar:
                 files = {
-                    member.name.removeprefix(archive.prefix): tar.extractfile(member).read()
+                    os.path.basename(member.name): tar.extractfile(member).read()
                     for member in tar
                     if member.isfile()
                 }
