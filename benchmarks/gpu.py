@@ -207,6 +207,6 @@ def run(
     if left() < needed:
         say(f"{STEPS}: needs {needed:.0f} s and is not begun, {left():.0f} s are left")
         return
-    rows = list(gpu_steps.steps_alone(short))
+    rows = list(gpu_steps.run(short, alone=True))
     keep(STEPS, {"rows": rows})
     yield from ({"entry": STEPS} | row for row in rows)

@@ -175,18 +175,13 @@ def epochs(short: bool) -> list[dict]:
     return _beside_lif(rows)
 
 
-def steps_alone(short: bool) -> Iterator[dict]:
-    """Rows of ceilings and training steps."""
+def run(short: bool, alone: bool = False) -> Iterator[dict]:
+    """Rows, as they are measured: ceilings, steps and, unless these are `alone`, layers, epochs."""
     copy, product = ceilings(short)
     yield from (copy, product)
     yield from steps(short, product["rate"])
-
-
-def run(short: bool) -> Iterator[dict]:
-    """Rows, as they are measured: ceilings, layers, steps, epochs."""
-    copy, product = ceilings(short)
-    yield from (copy, product)
-    yield from steps(short, product["rate"])
+    if alone:
+        return
     for dtype in DTYPES[short:]:
         for timesteps in (2,) if short else (2, 4, 10):
             yield from layers(short, timesteps, dtype, copy["rate"])

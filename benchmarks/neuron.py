@@ -57,31 +57,31 @@ def _ours(shape) -> dict:
 def run(short: bool) -> list[dict]:
     """A row for each program: milliseconds at each T, how they grow, and over our LIF's."""
     steps = (1, 2) if short else (1, 2, 4, 8, 16)
-    rows = {}
+    times, versions = {}, {}
     for timesteps in steps:
         shape = (timesteps, 2, 4, 4, 8) if short else (timesteps, 8, 32, 32, 64)
-        programs, others = _ours(shape), {}
+        programs, others = _ours(shape), []
         for name, (library, program, options) in PEERS.items():
             if peer := peers.start(library, program, shape=shape, **options):
+                others.append(peer)
                 for part in ("forward", "both"):
-                    others[f"{name}, {part}"] = peer
+                    versions[f"{name}, {part}"] = json.dumps(peer.versions)
                     programs[f"{name}, {part}"] = functools.partial(peer, part)
-        times = timing.interleaved(programs, 2 if short else 5)
-        for peer in set(others.values()):
+        times[timesteps] = timing.interleaved(programs, 2 if short else 5)
+        for peer in others:
             peer.close()
-        for name, time in times.items():
-            row = rows.setdefault(name, {"program": name})
-            row["versions"] = json.dumps(others[name].versions) if name in others else None
-            row[f"T={timesteps}, ms"] = 1e3 * time.median
-            row["largest spread"] = max(time.spread, row.get("largest spread", 0))
-            ours = times["lif, forward" if name.endswith("forward") else "lif fused, both"]
-            row[f"T={timesteps}, over our LIF"] = time.median / ours.median
-    for row in rows.values():
-        row["grows as T to the"] = timing.exponent(steps, [row[f"T={t}, ms"] for t in steps])
-    return [dict(sorted(row.items(), key=_column)) for row in rows.values()]
-
-
-def _column(item):
-    """Columns in reading order: name, milliseconds, ratios, the rest."""
-    order = ("program", ", ms", ", over our LIF", "grows", "largest", "versions")
-    return next(place for place, part in enumerate(order) if part in item[0])
+    rows = []
+    for name in times[1]:
+        lif = "lif, forward" if name.endswith("forward") else "lif fused, both"
+        medians = {t: times[t][name].median for t in steps}
+        rows.append(
+            {"program": name}
+            | {f"T={t}, ms": 1e3 * median for t, median in medians.items()}
+            | {f"T={t}, over our LIF": medians[t] / times[t][lif].median for t in steps}
+            | {
+                "grows as T to the": timing.exponent(steps, [*medians.values()]),
+                "largest spread": max(times[t][name].spread for t in steps),
+                "versions": versions.get(name),
+            }
+        )
+    return rows

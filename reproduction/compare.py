@@ -29,7 +29,7 @@ def where(options: Options) -> list[Setting]:
     if scale == "smoke":
         return [settings.DIGITS.at({"model.blocks": (2, 2)})._replace(rates=())]
     images = settings.images(scale, directory)[0]
-    events = [each for each in settings.events(scale, directory) if not each.residual][-1]
+    events = settings.events(scale, directory)[-2]
     one_recipe = [setting._replace(rates=()) for setting in (events, images)]
     if scale == "paper":
         return one_recipe
@@ -47,13 +47,12 @@ def wanted(options: Options) -> list[tuple[Setting, list[Method]]]:
 
 def fits(method: Method, setting: Setting) -> bool:
     """Whether the method is defined for the network: some losses need a ResNet's blocks."""
-    return setting.residual or not _sown(method, setting)
+    config = _config(setting, method)
+    return config.model.name.startswith("resnet") or not losses.build(config).collections
 
 
-def _sown(method, setting):
-    """What the method's loss asks a ResNet's blocks for."""
-    config = comparison.job_of(setting, method, {}, 0, {}).config("")
-    return losses.build(config).collections
+def _config(setting, method):
+    return comparison.job_of(setting, method, {}, 0, {}).config("")
 
 
 def fitted(method: Method, setting: Setting, scale: str) -> Method:
@@ -63,7 +62,7 @@ def fitted(method: Method, setting: Setting, scale: str) -> Method:
         order = {"neuron.order": 30} if "order" in neurons.fields(kind) else {}  # all timesteps
         tries = NEURON_RATES if _neuron_learns(method) else {}
         return method._replace(fields=method.fields | order, tries=method.tries | tries)
-    if "side_logits" not in _sown(method, setting):
+    if "side_logits" not in losses.build(_config(setting, method)).collections:
         return method
     deep = setting.experiment.endswith("resnet19")
     side = SIDE | ({"model.side_heads": (3, 6)} if deep else {})
@@ -74,11 +73,8 @@ def fitted(method: Method, setting: Setting, scale: str) -> Method:
 
 def _neuron_learns(method):
     """Whether its neuron has parameters."""
-    own = {
-        name.removeprefix("neuron."): value
-        for name, value in method.fields.items()
-        if name.startswith("neuron.")
-    }
+    parts = {tuple(name.split(".")): value for name, value in method.fields.items()}
+    own = {field: value for (group, field), value in parts.items() if group == "neuron"}
     neuron = neurons.build(**own, timesteps=2)
     # Traced alone: an array would start the card that the runs need.
     return bool(jax.tree.leaves(jax.eval_shape(lambda: neuron.init(jax.random.key(0)))))
@@ -107,12 +103,10 @@ def _ratios(outcomes, options):
         if base is None:
             base, ratios[outcome.method.name] = own, ["1.00"] * 3
             continue
-        ours, theirs = costs.measure_steps({"ours": own, "theirs": base}, rounds=5).values()
-        ratios[outcome.method.name] = [
-            f"{ours.training.median / theirs.training.median:.2f}",
-            f"{ours.evaluation.median / theirs.evaluation.median:.2f}",
-            f"{ours.mebibytes / theirs.mebibytes:.2f}",
-        ]
+        times = costs.measure({"ours": own, "theirs": base}, rounds=5)
+        parts = [one["ours"].median / one["theirs"].median for one in times]
+        parts.append(own.mebibytes / base.mebibytes)
+        ratios[outcome.method.name] = [f"{part:.2f}" for part in parts]
         del own
         jax.clear_caches()
         gc.collect()

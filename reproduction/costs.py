@@ -115,19 +115,6 @@ class Programs(NamedTuple):
     dataset: Dataset
 
 
-class Steps(NamedTuple):
-    """What a method costs on this machine.
-
-    Attributes:
-      training, evaluation: seconds of a step, medians of interleaved runs, and their spreads.
-      mebibytes: of `Programs`.
-    """
-
-    training: timing.Time
-    evaluation: timing.Time
-    mebibytes: float
-
-
 def programs_of(job: Job, dataset: Dataset | None = None) -> Programs:
     """The job's steps on the first batch of its data.
 
@@ -143,51 +130,45 @@ def programs_of(job: Job, dataset: Dataset | None = None) -> Programs:
     compiled = built.train_step.lower(state, batch).compile()
     tested = next(iter(data.eval_batches(built.dataset.test, config.data.eval_batch_size)))
     variables = parallel.replicate(built.init()).variables
+
+    def train():
+        nonlocal state  # the step before gave its own away
+        state, metrics = built.train_step(state, batch)
+        return metrics
+
     return Programs(
-        _repeated(built.train_step, state, batch),
+        train,
         functools.partial(built.eval_step, variables, tested),
         compiled.memory_analysis().temp_size_in_bytes / 2**20,
         built.dataset,
     )
 
 
-def _repeated(step, state, batch):
-    """A function that trains another step each time; the step before gave its state away."""
-    held = [state]
-
-    def once():
-        held[0], metrics = step(held[0], batch)
-        return metrics
-
-    return once
-
-
-def measure_steps(programs: Mapping[str, Programs], rounds: int = ROUNDS) -> dict[str, Steps]:
-    """Costs of each job's steps, by name; programs run in turn."""
+def measure(programs: Mapping[str, Programs], rounds: int = ROUNDS) -> tuple[dict, dict]:
+    """Seconds of each job's training steps and of its evaluation steps; programs run in turn."""
     train = timing.interleaved({name: own.train for name, own in programs.items()}, rounds)
     test = timing.interleaved({name: own.evaluate for name, own in programs.items()}, rounds)
-    return {name: Steps(train[name], test[name], own.mebibytes) for name, own in programs.items()}
+    return train, test
 
 
 def overhead(setting: Setting, lif: Job, lnm: Job, scale: str) -> dict:
     """Time of a training step and an evaluation step of LNM over LIF's."""
-    batch = lif.config("").data.batch_size
-    costs = measure_steps({"lif": programs_of(lif), "lnm": programs_of(lnm)})
-    lif, lnm = costs["lif"], costs["lnm"]
+    programs = {"lif": programs_of(lif), "lnm": programs_of(lnm)}
+    train, test = measure(programs)
     return {
         "data": setting.data,
         "network": setting.network,
-        "batch": batch,
-        "LIF step, ms": f"{1e3 * lif.training.median:.1f}",
-        "LNM step, ms": f"{1e3 * lnm.training.median:.1f}",
-        "training overhead, %": _over(lnm.training.median, lif.training.median),
+        "batch": lif.config("").data.batch_size,
+        "LIF step, ms": f"{1e3 * train['lif'].median:.1f}",
+        "LNM step, ms": f"{1e3 * train['lnm'].median:.1f}",
+        "training overhead, %": _over(train["lnm"].median, train["lif"].median),
         "published, training": published.TRAINING_OVERHEAD,
-        "LIF evaluation, ms": f"{1e3 * lif.evaluation.median:.1f}",
-        "LNM evaluation, ms": f"{1e3 * lnm.evaluation.median:.1f}",
-        "inference overhead, %": _over(lnm.evaluation.median, lif.evaluation.median),
+        "LIF evaluation, ms": f"{1e3 * test['lif'].median:.1f}",
+        "LNM evaluation, ms": f"{1e3 * test['lnm'].median:.1f}",
+        "inference overhead, %": _over(test["lnm"].median, test["lif"].median),
         "published, inference": published.INFERENCE_OVERHEAD,
-        "memory overhead, %": _over(lnm.mebibytes, lif.mebibytes),
-        "largest spread": f"{max(t.spread for one in (lif, lnm) for t in one[:2]):.2f}",
+        "memory overhead, %": _over(programs["lnm"].mebibytes, programs["lif"].mebibytes),
+        "largest spread": f"{max(t.spread for t in (*train.values(), *test.values())):.2f}",
         "scale": scale,
         "device": f"{parallel.device_count()} {jax.devices()[0].device_kind}",
         "note": setting.note,

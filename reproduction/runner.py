@@ -106,11 +106,14 @@ class Runner:
           that does not exist.
         """
         configs = {job: job.config(self.directory) for job in wanted}
-        paths = {
-            job: run_directory.path_of(config)
-            for job, config in configs.items()
-            if self._allowed(job, config)
-        }
+        paths = {}
+        for job, config in configs.items():
+            try:  # its run would end with the same line, later
+                configuration.validate_fields(config)
+                paths[job] = run_directory.path_of(config)
+            except ConfigError as error:
+                self.failed[job] = str(error)
+                self.refused.add(job)
         # Fields may be given that are the experiment's own: equal runs are one directory.
         first = {}
         for job, path in paths.items():
@@ -144,16 +147,6 @@ class Runner:
             if first[path] in self.failed:
                 self.failed[job] = self.failed[first[path]]
         return {job: results[first[path]] for job, path in paths.items() if first[path] in results}
-
-    def _allowed(self, job, config):
-        """Whether a run can have the configuration; it would end with the same line later."""
-        try:
-            configuration.validate_fields(config)
-        except ConfigError as error:
-            self.failed[job] = str(error)
-            self.refused.add(job)
-            return False
-        return True
 
     def result(self, job: Job) -> Result | None:
         """The job's result if its run is complete."""

@@ -23,7 +23,6 @@ class Setting(NamedTuple):
       seeded: fields that are set to the run's seed.
       paper_row: data set, network and T of the paper whose numbers are printed beside, or None.
       note: what a reader must know.
-      residual: whether the network is a ResNet.
     """
 
     data: str
@@ -34,7 +33,6 @@ class Setting(NamedTuple):
     seeded: tuple[str, ...] = ()
     paper_row: tuple[str, str, int] | None = None
     note: str = ""
-    residual: bool = True
 
     def at(self, fields: dict) -> Setting:
         """The setting with other fields."""
@@ -58,7 +56,6 @@ DVS = Setting(
     rates=(0.02, 0.05, 0.1),
     paper_row=(published.DVS, "VGGSNN", 10),
     note="simulated in place of CIFAR10-DVS",
-    residual=False,
 )
 SMALL_RESNET = {"model.name": "resnet_small", "model.stem": 8, "model.widths": (16, 32)}
 INTERVAL = Setting(
@@ -68,7 +65,6 @@ INTERVAL = Setting(
     {},
     rates=(0.1, 0.3, 1.0),
     seeded=("data.seed",),
-    residual=False,
 )
 
 
@@ -112,12 +108,12 @@ def cifar100(directory: str | None) -> Setting:
 
 
 def events(scale: str, directory: str | None) -> list[Setting]:
-    """Event recordings, for Table 2."""
+    """Event recordings, for Table 2: each for a VGGSNN, then for a ResNet."""
     if scale == "paper":
         return [
             Setting(
                 published.DVS, network, experiment, {"data.directory": directory},
-                paper_row=(published.DVS, network, 10), residual=network != "VGGSNN",
+                paper_row=(published.DVS, network, 10),
             )
             for network, experiment in (
                 ("VGGSNN", "cifar10dvs_vggsnn"), ("ResNet-19", "cifar10dvs_resnet19"),
@@ -131,7 +127,7 @@ def events(scale: str, directory: str | None) -> list[Setting]:
         )
     resnets = [
         setting.at(SMALL_RESNET)._replace(
-            network="small ResNet", paper_row=(published.DVS, "ResNet-19", 10), residual=True
+            network="small ResNet", paper_row=(published.DVS, "ResNet-19", 10)
         )
         for setting in recordings
     ]
@@ -157,7 +153,6 @@ def identify(scale: str, directory: str | None) -> list[Setting]:
             rates=(0.003, 0.01, 0.03, 0.1),
             seeded=("data.seed",),
             note="accuracy is F1 of the spikes",
-            residual=False,
         )
         for teacher in ("qif", "eif", "lif")
     ]

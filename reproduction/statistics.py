@@ -21,15 +21,10 @@ class Difference(NamedTuple):
     error: float
     p: float
 
-    @property
-    def clear(self) -> bool:
-        """Whether the difference is larger than its standard error."""
-        return abs(self.mean) > self.error
-
     def __str__(self) -> str:
         if np.isnan(self.error):
             return f"{self.mean:+.2f}"
-        sign = "larger than" if self.clear else "within"
+        sign = "larger than" if abs(self.mean) > self.error else "within"
         p = "" if np.isnan(self.p) else f", p {self.p:.2g}"
         return f"{self.mean:+.2f} ± {self.error:.2f}{p} ({sign} its error)"
 

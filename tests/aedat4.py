@@ -24,14 +24,10 @@ DESCRIPTION = (
     '<dv version="2.0"><node name="outInfo" path="/mainloop/Recorder/outInfo/">'
     '<node name="0" path="/mainloop/Recorder/outInfo/0/">'
     '<attr key="compression" type="string">NONE</attr>'
-    '<attr key="originalModuleName" type="string">lnm_jax</attr>'
-    '<attr key="originalOutputName" type="string">events</attr>'
-    '<attr key="typeDescription" type="string">Array of events (polarity ON/OFF).</attr>'
     '<attr key="typeIdentifier" type="string">EVTS</attr>'
     '<node name="info" path="/mainloop/Recorder/outInfo/0/info/">'
     '<attr key="sizeX" type="int">{width}</attr>'
     '<attr key="sizeY" type="int">{height}</attr>'
-    '<attr key="source" type="string">lnm_jax</attr>'
     "</node></node></node></dv>"
 )
 

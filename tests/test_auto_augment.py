@@ -4,13 +4,11 @@ import collections
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from lnm_jax.data import auto_augment
-from lnm_jax.errors import ConfigError
 
 
 def images():
@@ -174,38 +172,32 @@ def test_operations_are_drawn_with_the_published_probabilities():
     assert within((signs[:, 0] == signs[:, 1]).mean(), 0.5, draws)
 
 
-def policy_with_pil(image, sub_policy, applied, signs):
-    """torchvision's AutoAugment written with PIL, nearest pixels and a grey fill."""
-    for (name, _, level), apply, sign in zip(sub_policy, applied, signs, strict=True):
-        if apply:
-            image = with_pil(image, name, level, sign)
-    return image
-
-
 @functools.cache
 def program():
     return jax.jit(jax.vmap(auto_augment.auto_augment))
 
 
-def examples(n):
+def examples(n=1024):
     """Keys, and images of several kinds in turn."""
-    names = ("noise", "mostly one level", "few levels", "dot")
-    stack = np.stack([IMAGES[names[k % len(names)]] for k in range(n)])
-    return jax.random.split(jax.random.key(7), n), stack
+    kinds = [IMAGES[name] for name in ("noise", "mostly one level", "few levels", "dot")]
+    return jax.random.split(jax.random.key(7), n), np.stack(kinds * (n // 4))
 
 
 def test_the_policy_on_images_is_pils():
-    keys, stack = examples(1024)
+    keys, stack = examples()
     out = np.asarray(program()(keys, stack))
     assert (out.dtype, out.shape) == (np.uint8, stack.shape)
     table = list(published())
     drawn = zip(*jax.device_get(jax.jit(jax.vmap(auto_augment.draw))(keys)), strict=True)
     covered = set()
     for image, ours, (k, applied, signs) in zip(stack, out, drawn, strict=True):
-        theirs = np.asarray(policy_with_pil(Image.fromarray(image), table[k], applied, signs))
-        names = [name for (name, *_), apply in zip(table[k], applied, strict=True) if apply]
+        theirs, names = Image.fromarray(image), []
+        for (name, _, level), apply, sign in zip(table[k], applied, signs, strict=True):
+            if apply:
+                theirs = with_pil(theirs, name, level, sign)
+                names.append(name)
         rounded = [name in ROUNDED for name in names]
-        difference = np.abs(ours - theirs.astype(int))
+        difference = np.abs(ours - np.asarray(theirs, int))
         # One level of difference may grow in an operation that follows, in few pixels.
         limit = 0 if not any(rounded) else 1 if not any(rounded[:-1]) else 6
         assert np.mean(difference > limit) <= (0.01 if limit > 1 else 0), (names, signs)
@@ -216,7 +208,7 @@ def test_the_policy_on_images_is_pils():
 
 
 def test_a_key_and_an_image_determine_the_result_alone_or_in_a_batch():
-    keys, stack = examples(1024)
+    keys, stack = examples()
     batch = np.asarray(program()(keys, stack))
     np.testing.assert_array_equal(batch, program()(keys, stack))
     alone = jax.jit(auto_augment.auto_augment)
@@ -224,12 +216,3 @@ def test_a_key_and_an_image_determine_the_result_alone_or_in_a_batch():
         np.testing.assert_array_equal(batch[k], alone(keys[k], stack[k]))
     other = program()(keys[::-1], stack)
     assert (np.asarray(other) != batch).any((1, 2, 3)).mean() > 0.5
-
-
-@pytest.mark.parametrize(
-    ("shape", "dtype"), [((8, 8, 1), "uint8"), ((8, 8, 3), "float32"), ((2, 8, 8, 3), "uint8")]
-)
-def test_auto_augment_refuses_what_is_not_a_colour_image(shape, dtype):
-    with pytest.raises(ConfigError, match="AutoAugment needs colour images") as error:
-        auto_augment.auto_augment(jax.random.key(0), jnp.zeros(shape, dtype))
-    assert "\n" not in str(error.value)

@@ -32,19 +32,13 @@ def test_a_row_is_kept_as_soon_as_it_is_measured(monkeypatch, tmp_path):
     assert row["jax"]
 
 
-def test_programs_are_timed_in_turn():
+def test_programs_are_timed_in_turn_and_a_repeated_one_counts_as_one(monkeypatch):
     calls = []
-    programs = {
-        name: lambda name=name, value=value: calls.append(name) or value
-        for name, value in (("a", 2.0), ("b", 3.0))
-    }
+    programs = {"a": lambda: calls.append("a") or 2.0, "b": lambda: calls.append("b") or 3.0}
     times = timing.interleaved(programs, 3)
     assert calls == ["a", "a", "b", "b"] * 3
     assert times == {"a": (2.0, 0.0), "b": (3.0, 0.0)}  # as they measured themselves
-
-
-def test_a_repeated_program_counts_as_one(monkeypatch):
-    calls = []
+    calls.clear()
     # A clock that each run of the program moves on by 2 seconds.
     monkeypatch.setattr(timing.time, "perf_counter", lambda: 2.0 * len(calls))
     times = timing.interleaved({"a": lambda: calls.append("a")}, 1, repeat=5)
@@ -56,27 +50,16 @@ def test_the_exponent_of_a_power_is_found():
     assert timing.exponent([1, 2, 4, 8], [3 * n**1.5 for n in (1, 2, 4, 8)]) == pytest.approx(1.5)
 
 
-def test_an_unknown_benchmark_is_refused(capsys):
-    with pytest.raises(SystemExit, match="2"):
-        command.main(["speed"])
-    assert "invalid choice: 'speed'" in capsys.readouterr().err
-
-
 def listed(results, minutes=5.0):
     """(rows, lines) of the list for a GPU in its short form."""
     said = []
-    rows = list(
-        gpu.run(
-            True, minutes=minutes, directory=None, results=results, where={"device": "here"},
-            say=said.append,
-        )
-    )  # fmt: skip
-    return rows, said
+    options = {"minutes": minutes, "directory": None, "results": results, "say": said.append}
+    return list(gpu.run(True, where={"device": "here"}, **options)), said
 
 
 def test_the_list_for_a_gpu_leaves_files_and_goes_on_where_it_stopped(tmp_path, monkeypatch):
     steps = [{"what": "copy", "ms": 1.0}]
-    monkeypatch.setattr(gpu.gpu_steps, "steps_alone", lambda short: steps)
+    monkeypatch.setattr(gpu.gpu_steps, "run", lambda short, alone: steps)
     rows, _ = listed(tmp_path)
     assert [row["entry"] for row in rows] == ["fast-8-lif-0", "fast-8-lnm-0", "steps"]
     kept = json.loads((tmp_path / "gpu" / "fast-8-lnm-0.json").read_text())
@@ -105,11 +88,13 @@ def test_the_list_begins_nothing_that_would_not_end_in_time(tmp_path):
     assert not (tmp_path / "gpu").exists()
 
 
-def test_the_list_is_refused_without_a_gpu(capsys):
-    assert command.main(["gpu", "--data", "unused"]) != 0
-    assert capsys.readouterr().err.startswith("benchmarks: gpu needs a GPU, found none")
-
-
-def test_minutes_of_the_list_must_be_positive(capsys):
-    assert command.main(["gpu", "--short", "--minutes", "0"]) != 0
-    assert capsys.readouterr().err == "benchmarks: --minutes must be positive, got 0\n"
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data", "unused"], "gpu needs a GPU, found none"),
+        (["--short", "--minutes", "0"], "--minutes must be positive, got 0\n"),
+    ],
+)
+def test_the_list_is_refused_without_a_gpu_or_minutes(capsys, options, message):
+    assert command.main(["gpu", *options]) != 0
+    assert capsys.readouterr().err.startswith(f"benchmarks: {message}")

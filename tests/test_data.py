@@ -17,10 +17,8 @@ def digits():
 
 
 def test_digits_are_split_80_20_the_same_for_every_class(digits):
-    assert (digits.train.images.shape, digits.test.images.shape) == (
-        (1437, 8, 8, 1),
-        (360, 8, 8, 1),
-    )
+    shapes = [split.images.shape for split in (digits.train, digits.test)]
+    assert shapes == [(1437, 8, 8, 1), (360, 8, 8, 1)]
     assert digits.train.images.dtype == np.uint8
     train, test = (np.bincount(split.labels) for split in (digits.train, digits.test))
     np.testing.assert_allclose(test / (train + test), 0.2, atol=0.004)

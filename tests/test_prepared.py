@@ -1,27 +1,24 @@
 """CIFAR from its archive to arrays, and ImageNet, as TensorFlow Datasets prepares them."""
 
 import contextlib
-import gc
 import hashlib
-import http.server
 import io
 import logging
 import os
 import pickle
 import resource
 import tarfile
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pooch
 import pytest
+import requests
+from PIL import Image
 
 from lnm_jax.data import prepared
 from lnm_jax.errors import ConfigError
 
-# pooch leaves the connections of failed attempts to the garbage collector.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
-)
 CLASSES = {"cifar10": (10,), "cifar100": (20, 100)}  # of each label of a record
 
 
@@ -43,7 +40,7 @@ def pack(name, files):
         files[file] = ("\n".join(f"class{i}" for i in range(classes)) + "\n\n").encode()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         for file, data in files.items():
-            member = tarfile.TarInfo(archive.prefix + file)
+            member = tarfile.TarInfo(f"cifar-binary/{file}")
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
     return buffer.getvalue()
@@ -51,25 +48,34 @@ def pack(name, files):
 
 @pytest.fixture
 def publish(monkeypatch):
-    """Makes an archive the one that is expected; `url` is one that nobody answers."""
+    """Makes an archive the one that is expected, at an address that nobody answers."""
 
-    def publish(name, data, url="http://127.0.0.1:9/archive.tar.gz"):
+    def publish(name, data):
         expected = prepared.ARCHIVES[name]._replace(
-            url=url, sha256=hashlib.sha256(data).hexdigest()
+            url="http://127.0.0.1:9/archive.tar.gz", sha256=hashlib.sha256(data).hexdigest()
         )
         monkeypatch.setitem(prepared.ARCHIVES, name, expected)
 
     return publish
 
 
+def shelve(directory, data):
+    (directory / "downloads").mkdir()
+    (directory / "downloads" / "archive.tar.gz").write_bytes(data)
+
+
 @pytest.fixture
-def small(tmp_path, publish):
-    """A directory with the archive of a CIFAR-10 of 30 images, and its records."""
-    files = records("cifar10", 5)
-    data = pack("cifar10", files)
+def archive(publish):
+    """That of a CIFAR-10 of 30 images."""
+    data = pack("cifar10", records("cifar10", 5))
     publish("cifar10", data)
-    (tmp_path / "downloads").mkdir()
-    (tmp_path / "downloads" / "archive.tar.gz").write_bytes(data)
+    return data
+
+
+@pytest.fixture
+def small(tmp_path, archive):
+    """A directory with the archive."""
+    shelve(tmp_path, archive)
     return tmp_path
 
 
@@ -89,62 +95,43 @@ def refused(directory):
 
 
 @pytest.fixture
-def server(publish, monkeypatch):
-    """Serves the archive of a CIFAR-10 as `plan` says, a word a request, then well."""
-    data = pack("cifar10", records("cifar10", 5))
+def server(archive, monkeypatch):
+    """Answers requests for the archive as the list says, a word a request, then well."""
+    plan = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
+    def download(self, url, output_file, pooch):
+        how = plan.pop(0) if plan else "good"
+        if how == "404":
+            raise requests.HTTPError("404 Client Error: Not Found")
+        with open(output_file, "wb") as file:
+            file.write({"truncates": archive[:5000], "other": bytes(9)}.get(how, archive))
 
-        def do_GET(self):
-            how = httpd.plan.pop(0) if httpd.plan else "good"
-            httpd.requests += 1
-            if how.isdigit():
-                self.send_error(int(how))
-                return
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            body = {"truncates": data[:5000], "other": bytes(len(data))}.get(how, data)
-            with contextlib.suppress(ConnectionError):
-                self.wfile.write(body)
-
-    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    httpd.plan, httpd.requests = [], 0
-    publish("cifar10", data, f"http://127.0.0.1:{httpd.server_port}/archive.tar.gz")
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", download)
     monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)  # between attempts
-    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield httpd
-    gc.collect()  # connections, see above
-    httpd.shutdown()
-    thread.join()
-    httpd.server_close()
+    return plan
 
 
-@pytest.mark.parametrize("plan", [[], ["truncates", "500", "other"]])
-def test_cifar_is_downloaded_once_whatever_the_server_does(server, tmp_path, plan):
-    server.plan = list(plan)
-    dataset = load(tmp_path / "new")
-    assert (len(dataset.train.labels), len(dataset.test.labels)) == (25, 5)
-    assert server.requests == len(plan) + 1
-    assert (tmp_path / "new" / "downloads" / "archive.tar.gz").is_file()
-    load(tmp_path / "new")
-    assert server.requests == len(plan) + 1
+def test_cifar_is_downloaded_once_whatever_the_server_does(server, tmp_path):
+    server += ["truncates", "404", "other"]
+    for _ in range(2):
+        dataset = load(tmp_path / "new")
+        assert (len(dataset.train.labels), len(dataset.test.labels)) == (25, 5)
+        assert (tmp_path / "new" / "downloads" / "archive.tar.gz").is_file()
+        server[:] = ["good"]
+    assert server == ["good"]  # nobody asked again
 
 
 @pytest.mark.parametrize(
     ("how", "reason"), [("404", "404 Client Error"), ("other", "SHA256 hash of downloaded file")]
 )
 def test_a_download_that_fails_says_so_in_one_line(server, tmp_path, how, reason):
-    server.plan = [how] * 9
+    server += [how] * (prepared.RETRIES + 2)
     message = refused(tmp_path)
     assert message.startswith(f"{prepared.ARCHIVES['cifar10'].url}: ")
     assert reason in message
     assert message.endswith(f"put it in {tmp_path / 'downloads'}")
     assert os.listdir(tmp_path / "downloads") == []
-    assert server.requests == prepared.RETRIES + 1
+    assert server == [how]
 
 
 def test_without_a_network_a_damaged_archive_is_named(small, monkeypatch):
@@ -167,15 +154,13 @@ def test_the_official_builder_reads_what_is_prepared(tmp_path, publish, capsys, 
     files = records(name, 4)
     data = pack(name, files)
     publish(name, data)
-    (tmp_path / "downloads").mkdir()
-    (tmp_path / "downloads" / "archive.tar.gz").write_bytes(data)
+    shelve(tmp_path, data)
     prepared.prepare_cifar(name, tmp_path)
     assert capsys.readouterr().out == ""
 
     archive, labels = prepared.ARCHIVES[name], len(CLASSES[name])
     sources = tfds.data_source(name, data_dir=tmp_path, download=False)
-    ours = prepared.load_cifar(name=name, directory=str(tmp_path))
-    kept = prepared.load_cifar(name=name, directory=str(tmp_path))
+    ours, kept = (prepared.load_cifar(name=name, directory=str(tmp_path)) for _ in range(2))
     for split in ("train", "test"):
         rows = np.concatenate([files[file] for file in getattr(archive, split)])
         order = sorted(range(len(rows)), key=hashing.Hasher(split).hash_key)
@@ -197,22 +182,14 @@ def test_the_official_builder_reads_what_is_prepared(tmp_path, publish, capsys, 
     np.testing.assert_array_equal(ours.mean, prepared.MEAN_STD[name]["mean"])
 
 
-@contextlib.contextmanager
-def small_files():
-    """The system refuses to write more than a few records' worth, as a quota does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.mark.parametrize("archive", ["is there", "is downloaded"])
-def test_a_full_disk_leaves_nothing_half_prepared(small, server, archive):
-    if archive == "is downloaded":
+@pytest.mark.parametrize("there", [True, False])
+def test_a_full_disk_leaves_nothing_half_prepared(small, server, there):
+    if not there:
         (small / "downloads" / "archive.tar.gz").unlink()
-    with small_files():
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with contextlib.ExitStack() as stack:  # no more than a few records' worth, as a quota does
+        stack.callback(resource.setrlimit, resource.RLIMIT_FSIZE, limit)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limit[1]))
         message = refused(small)
     assert message.startswith(f"{small}: ")
     assert "File too large" in message
@@ -231,13 +208,8 @@ def test_who_prepares_the_same_set_takes_turns(small, monkeypatch):
     build, builds = prepared._build, []
     monkeypatch.setattr(prepared, "_build", lambda *args: builds.append(args) or build(*args))
     # A lock belongs to who opened the file: to a thread as well as to a process.
-    threads = [
-        threading.Thread(target=prepared.prepare_cifar, args=("cifar10", small)) for _ in range(2)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(prepared.prepare_cifar, ["cifar10"] * 2, [small] * 2))
     assert len(builds) == 1
 
 
@@ -245,8 +217,8 @@ def test_who_prepares_the_same_set_takes_turns(small, monkeypatch):
 
 
 def test_decoded_images_are_kept_until_the_set_changes(small, monkeypatch):
-    read, records = [], prepared._records
-    monkeypatch.setattr(prepared, "_records", lambda *args: read.append(args[1]) or records(*args))
+    read, source = [], prepared._source
+    monkeypatch.setattr(prepared, "_source", lambda *args: read.append(args[1]) or source(*args))
     load(small)
     load(small)
     assert read == ["train", "test"]
@@ -255,24 +227,27 @@ def test_decoded_images_are_kept_until_the_set_changes(small, monkeypatch):
     assert read == ["train", "test"] * 2
 
 
-@pytest.mark.parametrize("damage", ["information", "truncated", "missing", "garbage", "format"])
-def test_a_damaged_set_is_named_in_one_line(small, damage):
+@pytest.mark.parametrize(
+    ("name", "damage", "expected"),
+    [
+        ("dataset_info.json", lambda data: b"{", "delete this directory and prepare"),
+        ("test", lambda data: data[:-1000], "delete this directory and prepare"),
+        ("test", lambda data: bytes(len(data)), "delete this directory and prepare"),
+        ("test", lambda data: None, "delete this directory and prepare"),  # missing
+        (
+            "dataset_info.json",
+            lambda data: data.replace(b"array_record", b"tfrecord"),
+            "prepared as tfrecord",
+        ),
+    ],
+)
+def test_a_damaged_set_is_named_in_one_line(small, name, damage, expected):
     path = prepared.prepare_cifar("cifar10", small)
-    file = path / "cifar10-test.array_record-00000-of-00001"
-    if damage == "information":
-        (path / "dataset_info.json").write_text("{")
-    elif damage == "truncated":
-        file.write_bytes(file.read_bytes()[:-1000])
-    elif damage == "garbage":
-        file.write_bytes(bytes(file.stat().st_size))
-    elif damage == "missing":
-        file.unlink()
-    else:
-        info = path / "dataset_info.json"
-        info.write_text(info.read_text().replace("array_record", "tfrecord"))
+    file = path / name.replace("test", "cifar10-test.array_record-00000-of-00001")
+    data = damage(file.read_bytes())
+    file.write_bytes(data) if data else file.unlink()
     message = refused(small)
     assert message.startswith(f"{path}: ")
-    expected = "prepared as tfrecord" if damage == "format" else "delete this directory and prepare"
     assert expected in message
 
 
@@ -286,11 +261,9 @@ def test_the_newest_version_is_read(tmp_path):
 # ImageNet
 
 
-def encode(image, form):
-    from PIL import Image
-
+def encode(image):
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, form)
+    Image.fromarray(image).save(buffer, "JPEG")
     return buffer.getvalue()
 
 
@@ -327,7 +300,7 @@ def imagenet(tmp_path, monkeypatch):
         splits[split] = [
             {
                 "file_name": f"n{i % 3:08d}_{i}.JPEG",
-                "image": encode(np.full((40 + i, 50, 3), 20 * i, np.uint8), "JPEG"),
+                "image": encode(np.full((40 + i, 50, 3), 20 * i, np.uint8)),
                 "label": i % 3,
             }
             for i in range(images)
@@ -346,12 +319,10 @@ def load_imagenet(directory, skip_corrupt=False):
 
 def images_of(stream):
     """Which image (grey value / 20) stands at each readable index."""
-    found = {}
-    for index in range(len(stream.labels)):
-        try:
+    found = dict.fromkeys(range(len(stream.labels)))
+    for index in found:
+        with contextlib.suppress(ConfigError):
             found[index] = round(stream.read(index, None).mean() / 20)
-        except ConfigError:
-            found[index] = None
     return found
 
 
@@ -371,31 +342,23 @@ def test_imagenet_is_streamed_with_its_labels(imagenet):
 
 
 def test_reading_labels_decodes_no_image_and_happens_once(imagenet, monkeypatch):
-    from PIL import Image
-
-    def refuse(*args, **kwargs):
-        raise AssertionError("decoded")
-
+    refuse = lambda *args, **kwargs: pytest.fail("read")
     monkeypatch.setattr(Image, "open", refuse)
     labels = load_imagenet(imagenet).train.labels
     assert sorted(labels) == sorted([0, 1, 2] * 4)
     assert labels.dtype == np.int32
-    monkeypatch.setattr(prepared, "_records", refuse)
+    monkeypatch.setattr(prepared, "_source", refuse)
     np.testing.assert_array_equal(load_imagenet(imagenet).train.labels, labels)
 
 
-def test_a_corrupt_image_is_named(imagenet):
-    train = load_imagenet(imagenet).train
-    corrupt = [index for index, image in images_of(train).items() if image is None]
-    assert len(corrupt) == 5
-    with pytest.raises(ConfigError, match=r"train image \d+ \(n\d+_\d+\.JPEG\).*skip_corrupt"):
-        train.read(corrupt[0], None)
-
-
-def test_another_image_of_the_class_stands_in_for_a_corrupt_one(imagenet, caplog):
+def test_a_corrupt_image_is_named_or_another_of_its_class_stands_in(imagenet, caplog):
     strict, skipping = load_imagenet(imagenet).train, load_imagenet(imagenet, True).train
     caplog.set_level(logging.WARNING)
     before, after = images_of(strict), images_of(skipping)
+    corrupt = [index for index, image in before.items() if image is None]
+    assert len(corrupt) == 5
+    with pytest.raises(ConfigError, match=r"train image \d+ \(n\d+_\d+\.JPEG\).*skip_corrupt"):
+        strict.read(corrupt[0], None)
     assert after == images_of(skipping)  # always the same one
     for index, image in after.items():
         label = strict.labels[index]

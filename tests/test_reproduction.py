@@ -13,7 +13,6 @@ import time
 import numpy as np
 import pytest
 
-from benchmarks import timing
 from lnm_jax.errors import ConfigError
 from lnm_jax.training import configuration, loop, run_directory
 from lnm_jax.training.run import write_summary
@@ -170,9 +169,9 @@ def test_energies_and_learned_neurons_are_those_of_the_runs_and_their_steps_are_
 
     fields = cli.options_of(cli.parser().parse_args(["overhead", *line])).fields
     job = comparison.job_of(settings.DIGITS, methods.LNM, {}, 0, fields)
-    steps = costs.measure_steps({"lnm": costs.programs_of(job)}, rounds=1)["lnm"]
-    assert all(isinstance(part, timing.Time) and part.median > 0 for part in steps[:2])
-    assert steps.mebibytes > 0
+    own = costs.programs_of(job)
+    assert all(one["lnm"].median > 0 for one in costs.measure({"lnm": own}, rounds=1))
+    assert own.mebibytes > 0
 
 
 def test_the_energy_of_the_papers_rows_stands_beside():
@@ -206,7 +205,8 @@ def test_a_table_leaves_empty_columns_out_and_keeps_all_in_csv(tmp_path):
 
 def test_a_table_says_what_was_tried_what_failed_and_what_is_no_row_of_its_own():
     def accuracy(fields):
-        if fields.get("optimizer.learning_rate") == 0.1:
+        cell = fields["neuron.kind"], fields["seed"]
+        if fields.get("optimizer.learning_rate") == 0.1 or cell == ("plif", 1):
             return None
         return 80.0 + fields["seed"] % 1000 + fields.get("neuron.decay", 0.25)
 
@@ -226,8 +226,10 @@ def test_a_table_says_what_was_tried_what_failed_and_what_is_no_row_of_its_own()
     assert f"\n- {where}: optimizer.learning_rate 0.02, 0.05, 0.1\n" in table.remarks[0]
     assert f"{where}: neuron.decay 0.25, 0.5, 0.75, 0.9, 1.0 (LIF, best decay)" in table.remarks[0]
     # A rate that cannot be trained costs a line of the note, and is no run that failed.
-    assert table.rows[0]["note"] == "not chosen from, learning_rate 0.1: exit 3: not finite"
-    assert not runs.failed
+    note = "not chosen from, learning_rate 0.1: exit 3: not finite"
+    assert table.rows[0]["note"] == note
+    assert [dict(job.fields)["seed"] for job in runs.failed] == [1]
+    assert (table.rows[2]["seeds"], table.rows[2]["note"]) == (1, f"{note}; exit 3: not finite")
 
     runs, table = made(0)
     assert len(table.rows) == 4
@@ -281,20 +283,6 @@ def test_nothing_is_chosen_of_what_every_run_has_and_equal_rows_are_one():
     assert {fields["seed"] for fields in runs.ran} == {3, 4}
 
 
-def test_a_value_that_cannot_be_trained_is_not_chosen_and_a_failed_run_is_shown():
-    def accuracy(fields):
-        fails = fields["optimizer.learning_rate"] == 0.1 or fields["seed"] == 1
-        return None if fails else 50.0
-
-    runs = Pretended(accuracy=accuracy)
-    outcomes = compared(runs, methods.LIF, methods.PLIF)
-    assert all(dict(job.fields)["seed"] == 1 for job in runs.failed)  # candidates are no failures
-    assert outcomes[0].chosen != {"optimizer.learning_rate": 0.1}
-    rows = comparison.rows(outcomes, "smoke", lambda outcome: "")
-    assert rows[0]["seeds"] == 1
-    assert "exit 3: not finite" in rows[0]["note"]
-
-
 def test_rows_are_named_by_parts_and_whole_names():
     def asked(rows, skip=""):
         options = Options("smoke", range(1), wanted=cli.parts(rows), unwanted=cli.parts(skip))
@@ -326,16 +314,6 @@ def test_paper_scale_is_table_4_without_tuning():
         own = {**setting.fields, **methods.LNM.fields}
         assert set(own) <= {"data.directory", "timesteps", "neuron.kind", "neuron.degree"}
         assert not setting.rates
-
-
-@pytest.mark.parametrize("scale", settings.SCALES)
-def test_settings_say_whether_their_networks_are_residual(scale):
-    those = settings.images(scale, None) + settings.events(scale, None)
-    if scale != "paper":
-        those += settings.interval(scale, None) + settings.identify(scale, None)
-    for setting in those:
-        name = config_of(setting, methods.LIF).model.name
-        assert setting.residual == name.startswith("resnet"), setting
 
 
 def test_every_row_of_the_recipe_takes_something_away_from_it(tmp_path):
@@ -566,18 +544,19 @@ def test_stopping_saves_what_runs_and_the_same_command_goes_on(tmp_path):
 
 
 def test_jobs_share_cores_and_cards(monkeypatch):
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(runner, "graphics_cards", lambda: 2)
-    assert runner.devices_of(0, 1) == {}
-    cards = [runner.devices_of(slot, 3)["CUDA_VISIBLE_DEVICES"] for slot in range(3)]
-    assert cards == ["0", "1", "0"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")  # the others are somebody else's
-    assert [runner.devices_of(slot, 2)["CUDA_VISIBLE_DEVICES"] for slot in (0, 1)] == ["2", "5"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # none is to be used
-    assert runner.devices_of(0, 2) == {}
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    monkeypatch.setattr(runner, "graphics_cards", lambda: 0)
-    assert runner.devices_of(1, 2) == {}
+    for visible, cards, jobs, wanted in (
+        (None, 2, 3, ["0", "1", "0"]),
+        (None, 2, 1, [None]),
+        (None, 0, 2, [None, None]),
+        ("2,5", 2, 2, ["2", "5"]),  # the others are somebody else's
+        ("", 2, 2, [None, None]),  # none is to be used
+    ):
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if visible is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        monkeypatch.setattr(runner, "graphics_cards", lambda cards=cards: cards)
+        given = [runner.devices_of(slot, jobs) for slot in range(jobs)]
+        assert [one.get("CUDA_VISIBLE_DEVICES") for one in given] == wanted
 
 
 def test_a_paired_difference_is_that_of_scipy_and_says_what_is_clear():
@@ -588,9 +567,8 @@ def test_a_paired_difference_is_that_of_scipy_and_says_what_is_clear():
     assert difference.mean == pytest.approx(1.0)
     assert difference.p == pytest.approx(stats.ttest_rel(ours, theirs).pvalue)
     assert difference.error == pytest.approx(np.std([1, 1.5, -0.5, 2], ddof=1) / 2)
-    assert difference.clear
-    assert str(difference).startswith("+1.00 ± 0.54, p 0.16 (larger than its error)")
-    assert not statistics.paired([1.0, 2.0], [2.0, 1.0]).clear
+    assert str(difference) == "+1.00 ± 0.54, p 0.16 (larger than its error)"
+    assert str(statistics.paired([1.0, 2.0], [2.0, 1.0])).endswith("(within its error)")
     alone = statistics.paired([1.0], [2.0])
     assert math.isnan(alone.error)
     assert str(alone) == "-1.00"

@@ -15,12 +15,8 @@ from lnm_jax.layers import Recorded
 from lnm_jax.training import losses
 
 
-@pytest.fixture(scope="module")
-def pulses():
-    return tasks.interval(examples=1200)
-
-
-def test_the_class_is_the_time_between_the_pulses(pulses):
+def test_the_class_is_the_time_between_the_pulses_and_the_seed_draws_them():
+    pulses, again = (tasks.interval(examples=1200) for _ in range(2))
     images = pulses.train.images.reshape(1200, 30, 2, 8).sum(-1)
     assert pulses.train.images.dtype == np.uint8
     assert set(np.unique(pulses.train.images)) == {0, 1}
@@ -36,10 +32,7 @@ def test_the_class_is_the_time_between_the_pulses(pulses):
     rate = images.mean((0, 1)) / 8
     expected = tasks.NOISE + (tasks.IN_PULSE - tasks.NOISE) * tasks.LENGTH / 30
     np.testing.assert_allclose(rate, expected, rtol=0.03)
-
-
-def test_the_seed_draws_the_examples(pulses):
-    again, other = tasks.interval(examples=1200), tasks.interval(examples=1200, seed=1)
+    other = tasks.interval(examples=1200, seed=1)
     np.testing.assert_array_equal(pulses.train.images, again.train.images)
     assert (pulses.train.images != other.train.images).any()
     assert (pulses.test.images[:1200] != pulses.train.images).any()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lnm_jax.data.auto_augment import auto_augment
 from lnm_jax.data.dataset import Dataset, Stream
@@ -17,7 +18,6 @@ from lnm_jax.errors import ConfigError
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, PRNGKeyArray, Shaped
-    from numpy.typing import ArrayLike
 
 
 def normalise(image: Array, mean: Array, std: Array) -> Float[Array, "*B H W C"]:
@@ -42,20 +42,14 @@ def random_flip(key: PRNGKeyArray, image: Shaped[Array, "*T H W C"]) -> Shaped[A
 
 
 def cutout(
-    key: PRNGKeyArray, image: Shaped[Array, "*T H W C"], size: int, fill: ArrayLike = 0
+    key: PRNGKeyArray, image: Shaped[Array, "*T H W C"], size: int
 ) -> Shaped[Array, "*T H W C"]:
-    """Fills a square around a random pixel; what falls outside the image is cut off.
+    """Fills a square around a random pixel with 0; what falls outside the image is cut off.
 
-    The released code cuts after normalisation and fills with 0, the data set's mean: that is
-    this function on a normalised image with the default `fill`. Before normalisation it is
-    the same with `fill` the mean, up to rounding to the image's type.
+    The released code cuts after normalisation, where 0 is the data set's mean.
 
     Args:
-      key: of this image.
-      image: of any type.
       size: side of the square, in pixels (16 for CIFAR-10, 8 for CIFAR-100 in the reference).
-      fill: (C,) or a number, in the image's unit.
-    Returns: image, the same type.
     References: DeVries and Taylor (2017), arXiv:1708.04552, github.com/uoguelph-mlrg/Cutout.
     """
     height, width, _ = image.shape[-3:]
@@ -63,10 +57,7 @@ def cutout(
     # Rows -size // 2 .. size // 2 - 1 around the centre, as released.
     rows, columns = jnp.arange(height) - row + size // 2, jnp.arange(width) - column + size // 2
     inside = ((rows >= 0) & (rows < size))[:, None] & ((columns >= 0) & (columns < size))
-    fill = jnp.asarray(fill)
-    if jnp.issubdtype(image.dtype, jnp.integer):
-        fill = jnp.round(fill)
-    return jnp.where(inside[..., None], fill.astype(image.dtype), image)
+    return jnp.where(inside[..., None], 0, image)
 
 
 def augmentation(fields, dataset: Dataset) -> Callable:
@@ -80,15 +71,16 @@ def augmentation(fields, dataset: Dataset) -> Callable:
       dataset: its mean and std normalise.
     Raises: ConfigError for an operation that the data set has no use for.
     """
-    size = min(dataset.train.shape[-3:-1])
-    if fields.auto_augment and (len(dataset.train.shape), dataset.train.shape[-1]) != (3, 3):
+    shape, streamed = dataset.train.shape, isinstance(dataset.train, Stream)
+    dtype = np.dtype(np.uint8) if streamed else dataset.train.images.dtype
+    if fields.auto_augment and (len(shape), shape[-1], dtype) != (3, 3, np.uint8):
         raise ConfigError(
-            f"config.data.auto_augment needs RGB images; {fields.name} has examples of shape "
-            f"{dataset.train.shape}"
+            f"config.data.auto_augment needs RGB images of type uint8; {fields.name} has examples "
+            f"of shape {shape}, {dtype}"
         )
+    size = min(shape[-3:-1])
     if fields.cutout > size:
         raise ConfigError(f"config.data.cutout must be at most {size}, got {fields.cutout}")
-    streamed = isinstance(dataset.train, Stream)
     if streamed and (fields.crop_padding or fields.flip):
         raise ConfigError(
             "config.data.crop_padding and config.data.flip must be off for images that are "

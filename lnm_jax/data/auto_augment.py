@@ -26,8 +26,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lnm_jax.errors import ConfigError
-
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
@@ -107,16 +105,6 @@ def rotation(degrees: float, height: int, width: int) -> tuple[float, ...]:
 # Operations on grey levels, each channel alone.
 
 
-def solarize(image: Image, threshold: float) -> Image:
-    """Inverts grey levels of at least `threshold`; 256 changes nothing."""
-    return jnp.where(image < jnp.float32(threshold), image, 255 - image)
-
-
-def bit_mask(bits: int) -> np.uint8:
-    """The highest 1 .. 8 `bits` of a grey level."""
-    return np.uint8(256 - 2 ** (8 - bits))
-
-
 def _places(image: Image) -> Int[Array, "H W 3"]:
     """Of each grey level in a flat table (3, 256); they cannot be out of bounds."""
     return image.astype(jnp.int32) + 256 * np.arange(image.shape[-1], dtype=np.int32)
@@ -140,18 +128,10 @@ class Levels(NamedTuple):
     scale: Float[Array, "3"]
 
 
-def map_levels(image: Image, levels: Levels) -> Image:
-    """Applies it to each channel."""
-    value = levels.table.reshape(-1).at[_places(image)].get(mode="promise_in_bounds")
-    value = jnp.floor((value + levels.offset) * levels.scale)
-    return jnp.minimum(value, 255).astype(jnp.uint8)
-
-
 def same(counts: Int[Array, "3 256"]) -> Levels:
     """Every level to itself."""
-    channels = counts.shape[0]
     table = jnp.broadcast_to(jnp.arange(256.0), counts.shape)
-    return Levels(table, offset=jnp.zeros(channels), scale=jnp.ones(channels))
+    return Levels(table, offset=jnp.zeros(len(counts)), scale=jnp.ones(len(counts)))
 
 
 def stretching(counts: Int[Array, "3 256"]) -> Levels:
@@ -200,11 +180,6 @@ def luminance(image: Image) -> Int[Array, "H W 1"]:
     return ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16)[..., None]
 
 
-def mean_level(grey: Int[Array, "H W 1"]) -> Int[Array, ""]:
-    """Mean, rounded, halves up."""
-    return (2 * grey.sum() + grey.size) // (2 * grey.size)
-
-
 def smooth(image: Image) -> Float[Array, "H W 3"]:
     """PIL's SMOOTH: 3x3, all weights 1, the centre's 5, over 13; the border is not filtered."""
     height, width, _ = image.shape
@@ -221,7 +196,10 @@ def smooth(image: Image) -> Float[Array, "H W 3"]:
 
 
 class Pass(NamedTuple):
-    """What one pass does to an image: at most one operation, since the defaults do nothing."""
+    """What one pass does to an image: at most one operation, since the defaults do nothing.
+
+    Grey levels of at least `threshold` are inverted, then only the bits of `mask` stay.
+    """
 
     fixed: Array = fixed_point((1, 0, 0, 0, 1, 0))
     degenerate: Array = BLACK
@@ -245,7 +223,7 @@ def _pass(name: str, level: int | None, sign: int, height: int, width: int) -> P
         "Rotate": Pass(fixed_point(rotation(sign * 30 * share, height, width))),
         "Invert": Pass(threshold=0.0),
         "Solarize": Pass(threshold=255 - 255 * share),
-        "Posterize": Pass(mask=bit_mask(8 - round(4 * share))),
+        "Posterize": Pass(mask=np.uint8(256 - 2 ** round(4 * share))),  # of the highest bits
         "Brightness": Pass(degenerate=BLACK, factor=factor),
         "Contrast": Pass(degenerate=MEAN, factor=factor),
         "Color": Pass(degenerate=GREY, factor=factor),
@@ -272,14 +250,19 @@ def _run(image: Image, step: Pass) -> Image:
     grey = luminance(image)
     degenerate = jnp.where(step.degenerate == SMOOTH, smooth(image), 0)
     degenerate = jnp.where(step.degenerate == GREY, grey, degenerate)
-    degenerate = jnp.where(step.degenerate == MEAN, mean_level(grey), degenerate)
+    mean = (2 * grey.sum() + grey.size) // (2 * grey.size)  # rounded, halves up
+    degenerate = jnp.where(step.degenerate == MEAN, mean, degenerate)
     image = blend(degenerate, image, step.factor)
     counts = histogram(image)
     levels = same(counts)
     for choice, make in ((AUTO_CONTRAST, stretching), (EQUALIZE, equalizing)):
         chosen = functools.partial(jnp.where, step.histogram == choice)
         levels = Levels(*map(chosen, make(counts), levels))
-    return solarize(map_levels(image, levels), step.threshold) & step.mask
+    value = levels.table.reshape(-1).at[_places(image)].get(mode="promise_in_bounds")
+    value = jnp.floor((value + levels.offset) * levels.scale)
+    image = jnp.minimum(value, 255).astype(jnp.uint8)
+    image = jnp.where(image < jnp.float32(step.threshold), image, 255 - image)
+    return image & step.mask
 
 
 def draw(key: PRNGKeyArray) -> tuple[Int[Array, ""], Bool[Array, "2"], Int[Array, "2"]]:
@@ -292,19 +275,7 @@ def draw(key: PRNGKeyArray) -> tuple[Int[Array, ""], Bool[Array, "2"], Int[Array
 
 
 def auto_augment(key: PRNGKeyArray, image: Image) -> Image:
-    """Applies one of the 25 sub-policies, drawn at random.
-
-    Args:
-      key: of this image.
-      image: (H, W, 3), uint8, before normalisation.
-    Returns: image, the same shape and type.
-    Raises: ConfigError if the image is not (H, W, 3) uint8.
-    """
-    if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != jnp.uint8:
-        raise ConfigError(
-            "AutoAugment needs colour images (H, W, 3) of type uint8, got "
-            f"{tuple(image.shape)} {image.dtype}: turn it off for this data set"
-        )
+    """Applies one of the 25 sub-policies, drawn at random, to an image before normalisation."""
     sub_policy, applied, signs = draw(key)
     outcome = jnp.where(applied, jnp.where(signs > 0, 2, 1), 0)
     steps = (field[sub_policy, jnp.arange(2), outcome] for field in _passes(*image.shape[:2]))

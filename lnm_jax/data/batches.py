@@ -49,9 +49,8 @@ def indices(seed: int, step: int, images: int, batch_size: int) -> np.ndarray:
 
 
 def process_slice(batch_size: int, shard: tuple[int, int]) -> slice:
-    """Rows of a batch that one of several processes reads.
+    """Rows of a batch that the rank-th of `count` processes reads: shard is (rank, count).
 
-    Args: shard, (rank, count): the rank-th of count equal parts.
     Raises: ConfigError if the parts can't be equal.
     """
     rank, count = shard

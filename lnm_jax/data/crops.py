@@ -79,6 +79,8 @@ def read(
     References: Szegedy et al. (2015), Going deeper with convolutions, section 6;
       torchvision's RandomResizedCrop draws alike.
     """
+    from PIL import Image
+
     with _open(data, name) as image:
         width, height = image.size
         if rng is None:
@@ -91,7 +93,11 @@ def read(
             if drafted := image.draft(None, wanted):  # None if it is not a JPEG
                 scale = drafted[1][2] / width
                 box = tuple(edge * scale for edge in box)
-        return _cut(_rgb(image), box, size, flip)
+        image = _rgb(image)
+        # Scaled edges may lie a rounding error outside, which Pillow refuses.
+        box = (*box[:2], min(box[2], image.width), min(box[3], image.height))
+        pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box))
+        return pixels[:, ::-1] if flip else pixels
 
 
 @contextlib.contextmanager
@@ -109,8 +115,12 @@ def _open(data: bytes, name: str) -> Iterator[Image.Image]:
     except MemoryError:
         raise
     except Exception as error:  # decoders raise whatever corrupt bytes lead them to
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise CorruptImageError(f"{name}: a corrupt image ({reason})") from None
+        raise CorruptImageError(f"{name}: a corrupt image ({one_line(error)})") from None
+
+
+def one_line(error: Exception) -> str:
+    """Its message without line breaks, or its type."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -125,16 +135,6 @@ def _rgb(image: Image.Image) -> Image.Image:
     elif image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns if this step is left out
     return image.convert("RGB")
-
-
-def _cut(image: Image.Image, box: Box, size: int, flip: bool) -> np.ndarray:
-    """A part of an RGB image, resized."""
-    from PIL import Image
-
-    # Scaled edges may lie a rounding error outside, which Pillow refuses.
-    box = (*box[:2], min(box[2], image.width), min(box[3], image.height))
-    pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box))
-    return pixels[:, ::-1] if flip else pixels
 
 
 def _train_box(width: int, height: int, rng: np.random.Generator) -> Box:
@@ -155,10 +155,7 @@ def _train_box(width: int, height: int, rng: np.random.Generator) -> Box:
 def _eval_box(width: int, height: int, size: int, fraction: float) -> Box:
     """Whole pixels of the resized image, as torchvision cuts them, in those of this one."""
     short = round(size / fraction)
-    if width <= height:
-        resized = short, int(short * height / width)
-    else:
-        resized = int(short * width / height), short
+    resized = [int(short * side / min(width, height)) for side in (width, height)]
     left, top = (round((side - size) / 2) for side in resized)
     x, y = width / resized[0], height / resized[1]
     return left * x, top * y, (left + size) * x, (top + size) * y

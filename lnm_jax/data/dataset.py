@@ -32,7 +32,7 @@ class Stream(NamedTuple):
     """Examples that are read from disk when they are needed, in a fixed order.
 
     Attributes:
-      read: (index, generator) -> one example (H, W, C), uint8. A NumPy generator asks for the
+      read: (index, rng) -> one example (H, W, C), uint8. A NumPy generator asks for the
         random crop and flip of training, None for evaluation's centre crop. It can be pickled,
         so that worker processes can read.
       labels: (N,), int32.
@@ -112,6 +112,6 @@ def subset(split: Split | Stream, count: int) -> Split | Stream:
     return split._replace(images=split.images[chosen], labels=split.labels[chosen])
 
 
-def _read_chosen(read, chosen, index, generator):
+def _read_chosen(read, chosen, index, rng):
     """At the module's level, so that worker processes can unpickle it."""
-    return read(int(chosen[index]), generator)
+    return read(int(chosen[index]), rng)

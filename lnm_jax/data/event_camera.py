@@ -159,26 +159,10 @@ def signal(
     return _events(np.rint(time * duration_us / steps), x, y, count > 0)
 
 
-def noise(
-    rate_hz: float, shape: tuple[int, int], duration_us: int, generator: np.random.Generator
-) -> np.ndarray:
-    """Events of background activity, (N,) of `EVENT`, in no order."""
-    height, width = shape
-    number = generator.poisson(rate_hz * height * width * duration_us * 1e-6)
-    return _events(
-        generator.integers(0, duration_us, number),
-        generator.integers(0, width, number),
-        generator.integers(0, height, number),
-        generator.integers(0, 2, number),
-    )
-
-
 def refractory(events: np.ndarray, period_us: int) -> np.ndarray:
     """Leaves out each event less than `period_us` after the last that its pixel fired.
 
-    Args:
-      events: (N,), sorted by time.
-      period_us: microseconds.
+    Args: events, (N,), sorted by time.
     """
     pixel = events["y"].astype(np.int32) * (events["x"].max(initial=0) + 1) + events["x"]
     # NumPy sorts 16 bits by radix, in time that grows with their number alone.
@@ -213,11 +197,12 @@ def record(
     """
     log_light = np.log(camera.black + (1 - camera.black) * render(light, motion.loop()))
     on, off = thresholds(camera, light.shape)
-    steps = len(log_light) * motion.loops
-    caused = signal(log_light, steps, motion.duration_us, on, off)
+    duration, (height, width) = motion.duration_us, light.shape
+    caused = signal(log_light, len(log_light) * motion.loops, duration, on, off)
     generator = np.random.default_rng(seed)
-    spontaneous = noise(camera.noise_hz, light.shape, motion.duration_us, generator)
-    events = np.concatenate([caused, spontaneous])
+    number = generator.poisson(camera.noise_hz * height * width * duration * 1e-6)
+    noise = (generator.integers(0, end, number) for end in (duration, width, height, 2))
+    events = np.concatenate([caused, _events(*noise)])
     events = events[np.argsort(events["t"], kind="stable")]
     return refractory(events, camera.refractory_us)
 

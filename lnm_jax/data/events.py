@@ -54,33 +54,30 @@ def load(*, directory: str, timesteps: int = 10, image_size: int = 48, workers: 
     """
     positive(timesteps=timesteps, image_size=image_size)
     root = os.path.join(os.path.abspath(os.path.expanduser(directory)), "CIFAR10DVS")
-    train, test = _split(_recordings(root))
+    train, test = _recordings(root)
     paths = [path for path, _ in train + test]
     labels = np.array([label for _, label in train + test], np.int32)
     read = functools.partial(_read, timesteps=timesteps, image_size=image_size)
     shape = (timesteps, image_size, image_size, 2)
+    parameters = {
+        "version": VERSION,
+        "tonic": importlib.metadata.version("tonic"),
+        "timesteps": timesteps,
+        "image_size": image_size,
+        "files": stamps(root, paths),
+    }
     images = cached(
         f"{root}_frames",
-        {
-            "version": VERSION,
-            "tonic": importlib.metadata.version("tonic"),
-            "timesteps": timesteps,
-            "image_size": image_size,
-            "files": stamps(root, paths),
-        },
+        parameters,
         lambda: {"frames": stacked(read, paths, shape, workers, "reading recordings")},
     )["frames"]
-    shares = ("900", "100") if len(paths) == 10_000 else ("90 %", "10 %")
-    split = "first {} of each class train, last {} test".format(*shares)
+    split = "first 90 % of each class train, last 10 % test"
     with contextlib.suppress(OSError), open(os.path.join(root, "README.txt"), "rb") as file:
         if file.readline().startswith(SIMULATED):
             split += ", simulated recordings"
-    return unnormalised(
-        train=Split(images[: len(train)], labels[: len(train)]),
-        test=Split(images[len(train) :], labels[len(train) :]),
-        num_classes=len(CLASSES),
-        split=split,
-    )
+    parts = np.s_[: len(train)], np.s_[len(train) :]
+    splits = (Split(images[part], labels[part]) for part in parts)
+    return unnormalised(*splits, len(CLASSES), split)
 
 
 def frames(
@@ -155,52 +152,43 @@ def stacked(
         return np.fromiter(results, np.dtype((np.float16, shape)), len(items))
 
 
-def _recordings(root: str) -> list[list[str]]:
-    """Paths of the recordings of each class, in the order of their numbers.
+def _recordings(root: str) -> tuple[list, list]:
+    """(path, label) of the training and test recordings, class after class, by number.
 
-    Raises: ConfigError that says what is expected if a class is missing or unknown.
+    Raises: ConfigError that says what is expected if a class is missing, unknown or too small.
     """
+
+    def problem(what):
+        return ConfigError(
+            f"{root}: {what}; expected {root}/<class>/<number>.aedat4, the ten archives of "
+            f"CIFAR10-DVS (Li et al. 2017) unpacked, from {SOURCE}"
+        )
+
+    def number(name):  # sorts 9.aedat4 before 10.aedat4
+        parts = re.split(r"(\d+)", name)
+        return [int(part) if part.isdecimal() else part for part in parts]
+
     try:
         found = {
-            entry.name: [name for name in os.listdir(entry) if name.endswith(".aedat4")]
+            entry.name: sorted((x for x in os.listdir(entry) if x.endswith(".aedat4")), key=number)
             for entry in os.scandir(root)
             if entry.is_dir()
         }
     except OSError as error:
-        raise ConfigError(_layout(root, error.strerror)) from error
+        raise problem(error.strerror) from error
     names = {name for name, files in found.items() if files}
     if not names:
-        raise ConfigError(_layout(root, "no recordings"))
+        raise problem("no recordings")
     if wrong := sorted(names ^ set(CLASSES)):
-        raise ConfigError(_layout(root, "missing or unknown class folder: " + ", ".join(wrong)))
-    return [
-        [os.path.join(root, name, file) for file in sorted(found[name], key=_number)]
-        for name in CLASSES
-    ]
-
-
-def _layout(root: str, problem: str) -> str:
-    return (
-        f"{root}: {problem}; expected {root}/<class>/<number>.aedat4, the ten archives of "
-        f"CIFAR10-DVS (Li et al. 2017) unpacked, from {SOURCE}"
-    )
-
-
-def _number(name: str) -> list:
-    """Sorts 9.aedat4 before 10.aedat4."""
-    parts = re.split(r"(\d+)", name)
-    return [int(part) if part.isdecimal() else part for part in parts]
-
-
-def _split(recordings: list[list[str]]) -> tuple[list, list]:
-    """(path, label) of the training and test recordings, class after class."""
+        raise problem("missing or unknown class folder: " + ", ".join(wrong))
     train, test = [], []
-    for label, paths in enumerate(recordings):
-        if len(paths) < 2:
-            raise ConfigError(f"{paths[0]}: the only recording of its class; two or more needed")
-        kept = max(1, round(len(paths) / 10))
-        train += [(path, label) for path in paths[:-kept]]
-        test += [(path, label) for path in paths[-kept:]]
+    for label, name in enumerate(CLASSES):
+        those = [(os.path.join(root, name, file), label) for file in found[name]]
+        if len(those) < 2:
+            raise ConfigError(f"{those[0][0]}: the only recording of its class; two or more needed")
+        kept = max(1, round(len(those) / 10))
+        train += those[:-kept]
+        test += those[-kept:]
     return train, test
 
 

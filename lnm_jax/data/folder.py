@@ -61,7 +61,11 @@ def load(
     """
     train, test = list_splits(directory, TEST_NAMES, skip_corrupt)
     if image_size is None:
-        decode, shape = crops.decode, _first_shape(train)
+        decode = crops.decode
+        images = (train.decoded(index, decode) for index in range(len(train.labels)))
+        shape = next((image.shape for image in images if image is not None), None)
+        if shape is None:
+            raise ConfigError(f"{train.directory}: every image of it is corrupt")
     else:
         decode = functools.partial(crops.read, size=image_size, rng=None, fraction=1)
         shape = (image_size, image_size, 3)
@@ -72,12 +76,13 @@ def load(
                 f"{directory}: {size:.3g} GiB decoded, more than config.data.memory_limit="
                 f"{memory_limit:g}; set config.data.image_size to stream it, or raise the limit"
             )
+        dataset = streamed(train, test, image_size, workers, mean=None, std=None)
         last = len(train.labels) - 1
-        indices = np.linspace(0, last, min(SAMPLE, last + 1)).astype(int)
-        read = Reader(_Read(train, image_size), train.labels, skip_corrupt)
-        centres = _in_threads(lambda index: read(index, None), indices, "sampling", progress)
+        indices = np.linspace(0, last, min(SAMPLE, last + 1)).astype(int).tolist()
+        centre = functools.partial(dataset.train.read, rng=None)
+        centres = _in_threads(centre, indices, "sampling", progress)
         mean, std = mean_std(np.stack(list(centres)))
-        return streamed(train, test, image_size, workers, mean=mean, std=std)
+        return dataset._replace(mean=mean, std=std)
     train_split, train_lost = _decode_all(train, decode, shape, progress)
     test_split, test_lost = _decode_all(test, decode, shape, progress)
     mean, std = mean_std(train_split.images)
@@ -87,32 +92,30 @@ def load(
     return Dataset(train_split, test_split, len(train.classes), mean, std, words)
 
 
-class Reader(NamedTuple):
-    """`Stream.read` of images some of which may be corrupt.
+def read_or_next(
+    index: int, rng: np.random.Generator | None, *, read: Read, labels: np.ndarray
+) -> np.ndarray:
+    """The image of that index, or in place of a corrupt one the next readable of its class.
 
-    Attributes:
-      read: as `Stream.read`; it raises CorruptImageError.
-      labels: of all images.
-      skip_corrupt: the next readable image of the same class, in the order of indices and round,
-        stands in for a corrupt one, so that the label holds. Each is logged once a process.
+    Next in the order of indices and round, so that the label holds; each corrupt one is logged
+    once a process.
+    Args: read, which raises CorruptImageError, and labels of all images.
     """
+    alike = np.flatnonzero(labels == labels[index])
+    for other in np.roll(alike, -int(np.searchsorted(alike, index))).tolist():
+        try:
+            return read(other, rng)
+        except crops.CorruptImageError as error:
+            problem = error.args[0]
+            _warn_skipped(problem)
+    raise ConfigError(f"{problem}, as is every other image of its class; replace one")
 
-    read: Read
-    labels: np.ndarray
-    skip_corrupt: bool
 
-    def __call__(self, index: int, rng: np.random.Generator | None) -> np.ndarray:
-        """The image of that index. Raises: CorruptImageError, or what else `read` raises."""
-        if not self.skip_corrupt:
-            return self.read(int(index), rng)
-        alike = np.flatnonzero(self.labels == self.labels[index])
-        for other in np.roll(alike, -int(np.searchsorted(alike, index))).tolist():
-            try:
-                return self.read(other, rng)
-            except crops.CorruptImageError as error:
-                problem = error.args[0]
-                _warn_skipped(problem)
-        raise ConfigError(f"{problem}, as is every other image of its class; replace one")
+def stream(read: Read, labels: np.ndarray, size: int, workers: int, skip_corrupt: bool) -> Stream:
+    """Examples (size, size, 3), read by `read_or_next` if corrupt ones are skipped."""
+    if skip_corrupt:
+        read = functools.partial(read_or_next, read=read, labels=labels)
+    return Stream(read, labels, (size, size, 3), workers)
 
 
 @functools.cache  # once an image
@@ -148,6 +151,10 @@ class _Files(NamedTuple):
             raise ConfigError(f"{path}: {error.strerror}; make it readable") from None
         return decode(data, path)
 
+    def crop(self, index: int, rng: np.random.Generator | None, size: int) -> np.ndarray:
+        """`Stream.read` of the split."""
+        return self.read(index, functools.partial(crops.read, size=size, rng=rng))
+
     def decoded(self, index: int, decode: Decode) -> np.ndarray | None:
         """An image; None if it is corrupt and such images are skipped."""
         try:
@@ -156,16 +163,6 @@ class _Files(NamedTuple):
             if not self.skip_corrupt:
                 raise
             return None
-
-
-class _Read(NamedTuple):
-    """`Reader.read` of a split."""
-
-    files: _Files
-    size: int
-
-    def __call__(self, index: int, rng: np.random.Generator | None) -> np.ndarray:
-        return self.files.read(index, functools.partial(crops.read, size=self.size, rng=rng))
 
 
 def list_splits(
@@ -230,24 +227,15 @@ def _describe(train: _Files, test: _Files) -> str:
 def streamed(
     train: _Files, test: _Files, image_size: int, workers: int, *, mean: np.ndarray, std: np.ndarray
 ) -> Dataset:
-    """Files of `list_splits` as streams of examples (image_size, image_size, 3)."""
-    shape = (image_size, image_size, 3)
-    splits = (
-        Stream(Reader(_Read(x, image_size), x.labels, x.skip_corrupt), x.labels, shape, workers)
-        for x in (train, test)
-    )
+    """Files of `list_splits` as streams; None for mean and std leaves them to the caller."""
+    splits = []
+    for files in (train, test):
+        read = functools.partial(files.crop, size=image_size)
+        splits.append(stream(read, files.labels, image_size, workers, files.skip_corrupt))
     words = _describe(train, test)
     if train.skip_corrupt:
         words += "; a corrupt image is replaced by the next of its class"
     return Dataset(*splits, len(train.classes), mean, std, words)
-
-
-def _first_shape(files: _Files) -> tuple[int, int, int]:
-    for index in range(len(files.labels)):
-        image = files.decoded(index, crops.decode)
-        if image is not None:
-            return image.shape
-    raise ConfigError(f"{files.directory}: every image of it is corrupt")
 
 
 def _decode_all(
@@ -256,13 +244,9 @@ def _decode_all(
     """A split in memory, and how many corrupt images were left out."""
     images = np.empty((len(files.labels), *shape), np.uint8)
     kept = []
-    decoded = _in_threads(
-        lambda index: files.decoded(index, decode),
-        range(len(images)),
-        f"reading {os.path.basename(files.directory)}",
-        progress,
-    )
-    for index, image in enumerate(decoded):
+    read = functools.partial(files.decoded, decode=decode)
+    what = f"reading {os.path.basename(files.directory)}"
+    for index, image in enumerate(_in_threads(read, range(len(images)), what, progress)):
         if image is None:
             continue
         if image.shape != shape:

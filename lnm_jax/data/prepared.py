@@ -15,7 +15,6 @@ import pathlib
 import re
 import sys
 import tarfile
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,28 +31,19 @@ RETRIES = 3  # of a download
 
 
 class Archive(NamedTuple):
-    """The binary version of a CIFAR, as its authors publish it.
-
-    Attributes:
-      url, sha256: of the .tar.gz.
-      prefix: of the names in it.
-      train, test: files of records: a byte for each label, then 3x32x32 grey values.
-      labels: the file of names of each label, in the order of a record's.
-    """
+    """The binary version of a CIFAR, as its authors publish it."""
 
     url: str
     sha256: str
-    prefix: str
-    train: tuple[str, ...]
+    train: tuple[str, ...]  # files of records: a byte for each label, then 3x32x32 grey values
     test: tuple[str, ...]
-    labels: dict[str, str]
+    labels: dict[str, str]  # the file of names of each label, in the order of a record's
 
 
 ARCHIVES = {
     "cifar10": Archive(
         url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
         sha256="c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
-        prefix="cifar-10-batches-bin/",
         train=tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
         test=("test_batch.bin",),
         labels={"label": "batches.meta.txt"},
@@ -61,7 +51,6 @@ ARCHIVES = {
     "cifar100": Archive(
         url="https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
         sha256="58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
-        prefix="cifar-100-binary/",
         train=("train.bin",),
         test=("test.bin",),
         labels={"coarse_label": "coarse_label_names.txt", "label": "fine_label_names.txt"},
@@ -108,16 +97,13 @@ def load_cifar(*, name: str, directory: str | os.PathLike) -> Dataset:
 
 
 def prepare_cifar(name: str, directory: str | os.PathLike) -> pathlib.Path:
-    """Writes `directory`/`name`/<version> as the official builder reads it (array_record).
+    """Writes `directory`/`name`/<version> as the official builder reads it, and returns it.
 
     Pixels, order and ids are those that the official builder prepares. It encodes images with
     TensorFlow; this gives it the same images as PNG made by Pillow. The version appears when it
-    is complete. Processes that prepare the same set wait for each other.
+    is complete. Processes that prepare the same set wait for each other. The archive is kept in
+    `directory`/downloads, and not downloaded if it is there already.
 
-    Args:
-      name: "cifar10" or "cifar100".
-      directory: gets the archive in downloads/, unless it is there already.
-    Returns: the prepared version.
     Raises: ConfigError if the archive cannot be downloaded or is another one; if `directory`
       cannot be written or is full.
     """
@@ -129,7 +115,7 @@ def prepare_cifar(name: str, directory: str | os.PathLike) -> pathlib.Path:
             if locate(name, root) is None:
                 _build(name, root, _download(ARCHIVES[name], root / "downloads"))
     except (OSError, RuntimeError) as error:  # array_record raises the second
-        reason = getattr(error, "strerror", None) or _one_line(error)
+        reason = getattr(error, "strerror", None) or crops.one_line(error)
         raise ConfigError(
             f"{root}: {reason}; set config.data.directory to one with room that can be written"
         ) from None
@@ -155,7 +141,7 @@ def _download(archive: Archive, downloads: pathlib.Path) -> str:
             raise
         there = ", where another or a damaged one is" if (downloads / file).exists() else ""
         raise ConfigError(
-            f"{archive.url}: {_one_line(error)}; get the file in another way and put it in "
+            f"{archive.url}: {crops.one_line(error)}; get the file in another way and put it in "
             f"{downloads}{there}"
         ) from None
 
@@ -171,7 +157,7 @@ def _build(name: str, root: pathlib.Path, path: str) -> None:
         def _split_generators(self, dl_manager):
             with tarfile.open(path) as tar:
                 files = {
-                    member.name.removeprefix(archive.prefix): tar.extractfile(member).read()
+                    os.path.basename(member.name): tar.extractfile(member).read()
                     for member in tar
                     if member.isfile()
                 }
@@ -216,9 +202,7 @@ def load_imagenet(
     Args:
       directory: data_dir of TensorFlow Datasets, or the tree.
       image_size: of the examples, (image_size, image_size, 3), in pixels.
-      skip_corrupt: whether the next image of the same class stands in for one that cannot be
-        decoded, which is logged; else reading it is an error.
-      workers: see `Stream`.
+      skip_corrupt, workers: see `folder.load`.
     Returns: mean and std are the constants that published results use.
     Raises: ConfigError if neither is there, or the set is damaged.
     References: Russakovsky et al. (2015), ImageNet large scale visual recognition challenge.
@@ -231,8 +215,8 @@ def load_imagenet(
 
     def stream(split: str) -> Stream:
         labels = _kept(builder, split, images=False)["labels"]
-        reader = folder.Reader(_Read(path, split, image_size), labels, skip_corrupt)
-        return Stream(reader, labels, (image_size, image_size, 3), workers)
+        read = functools.partial(_read, path=path, split=split, size=image_size)
+        return folder.stream(read, labels, image_size, workers, skip_corrupt)
 
     return Dataset(
         train=stream("train"),
@@ -243,20 +227,16 @@ def load_imagenet(
     )
 
 
-class _Read(NamedTuple):
-    """`folder.Read` of a prepared split."""
-
-    path: pathlib.Path
-    split: str
-    size: int
-
-    def __call__(self, index: int, rng: np.random.Generator | None) -> np.ndarray:
-        try:
-            record = _opened(self.path, self.split)[index]
-        except Exception as error:  # array_record's, of no particular type
-            raise _damaged(self.path, error) from None
-        name = f"{self.path}: {self.split} image {index} ({record['file_name'].decode()})"
-        return crops.read(record["image"], name, self.size, rng)
+def _read(
+    index: int, rng: np.random.Generator | None, *, path: pathlib.Path, split: str, size: int
+) -> np.ndarray:
+    """`Stream.read` of a prepared split."""
+    try:
+        record = _opened(path, split)[index]
+    except Exception as error:  # array_record's, of no particular type
+        raise _damaged(path, error) from None
+    name = f"{path}: {split} image {index} ({record['file_name'].decode()})"
+    return crops.read(record["image"], name, size, rng)
 
 
 @functools.lru_cache(maxsize=2)
@@ -299,48 +279,36 @@ def _source(builder: Any, split: str) -> Any:
     return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
 
 
-def _records(builder: Any, split: str) -> Iterator[dict]:
-    """All records in order, with encoded images and a progress bar on a terminal."""
-    from tqdm import tqdm
-
-    path = pathlib.Path(builder.data_dir)
-    try:
-        source = _source(builder, split)
-        images = len(source)
-        with tqdm(desc=f"{path.parent.name} {split}", total=images, disable=None) as bar:
-            for start in range(0, images, CHUNK):
-                chunk = source.__getitems__(list(range(start, min(start + CHUNK, images))))
-                yield from chunk
-                bar.update(len(chunk))
-    except ConfigError:
-        raise
-    except Exception as error:  # array_record's, of no particular type
-        raise _damaged(path, error) from None
-
-
 def _kept(builder: Any, split: str, *, images: bool) -> dict[str, np.ndarray]:
     """Labels, and if asked decoded images, of a split, kept beside it until its files change."""
     from PIL import Image
+    from tqdm import tqdm
+
+    path = pathlib.Path(builder.data_dir)
 
     def make():
         made = {"labels": []} | ({"images": []} if images else {})
-        for record in _records(builder, split):
-            made["labels"].append(np.int32(record["label"]))
-            if images:
-                made["images"].append(np.asarray(Image.open(io.BytesIO(record["image"]))))
+        try:
+            source = _source(builder, split)
+            total = len(source)
+            with tqdm(desc=f"{path.parent.name} {split}", total=total, disable=None) as bar:
+                for start in range(0, total, CHUNK):
+                    chunk = source.__getitems__(list(range(start, min(start + CHUNK, total))))
+                    made["labels"] += [np.int32(record["label"]) for record in chunk]
+                    if images:
+                        encoded = (io.BytesIO(record["image"]) for record in chunk)
+                        made["images"] += [np.asarray(Image.open(file)) for file in encoded]
+                    bar.update(len(chunk))
+        except Exception as error:  # array_record's, of no particular type
+            raise _damaged(path, error) from None
         return {name: np.stack(values) for name, values in made.items()}
 
-    path = pathlib.Path(builder.data_dir)
     files = sorted(file for file in path.iterdir() if "array_record" in file.name)
     parameters = {"split": split, "images": images, "files": stamps(path, files)}
     return cached(path / "lnm_jax", parameters, make)
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 def _damaged(path: pathlib.Path, error: Exception) -> ConfigError:
     return ConfigError(
-        f"{path}: damaged ({_one_line(error)}); delete this directory and prepare it again"
+        f"{path}: damaged ({crops.one_line(error)}); delete this directory and prepare it again"
     )

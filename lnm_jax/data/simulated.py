@@ -21,32 +21,22 @@ DIGIT = 24  # pixels; the rest is room to move in
 DIGITS_MOTION = event_camera.Motion(radius=4, period_s=0.2, loops=1)
 
 
-def load_digits(*, timesteps: int = 10, image_size: int = 32, cache: str | None = None) -> Dataset:
+def load_digits(*, timesteps: int = 10, image_size: int = 32) -> Dataset:
     """scikit-learn's digits as a simulated 32x32 event camera sees them move around a diamond.
 
     Images are (N, T, H, W, 2), float16, made of events as those of CIFAR10-DVS are; see
     `events.frames`, and `event_camera` for the model. 1,437 train and 360 test, the split of
     `digits`. Not normalised: mean 0, standard deviation 1.
 
-    The first call simulates, later ones read what it kept.
+    The first call simulates, later ones read what it kept in lnm_jax/digits_dvs, in
+    $XDG_CACHE_HOME or ~/.cache.
 
-    Args:
-      timesteps: frames of a recording.
-      image_size: height and width of a frame, pixels.
-      cache: folder of the kept frames; None for lnm_jax/digits_dvs in $XDG_CACHE_HOME or ~/.cache.
-    Raises: ConfigError if a size is not positive.
+    Args and Raises: see `before_camera`.
     """
-    if cache is None:
-        home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-        cache = os.path.join(home, "lnm_jax", "digits_dvs")
-    return before_camera(
-        digits.load(),
-        digit_light,
-        DIGITS_MOTION,
-        timesteps=timesteps,
-        image_size=image_size,
-        cache=cache,
-    )
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    cache = os.path.join(home, "lnm_jax", "digits_dvs")
+    sizes = {"timesteps": timesteps, "image_size": image_size}
+    return before_camera(digits.load(), digit_light, DIGITS_MOTION, cache=cache, **sizes)
 
 
 def load_folder(
@@ -66,9 +56,7 @@ def load_folder(
 
     Args:
       directory, skip_corrupt, memory_limit, progress: see `folder.load`.
-      timesteps: frames of a recording.
-      image_size: height and width of a frame, pixels.
-      workers: processes that simulate; 0 does so in this one.
+      timesteps, image_size, workers: see `before_camera`.
     Raises: ConfigError if the images do not fit into memory, or as `folder.load`.
     """
     still = folder.load(
@@ -109,41 +97,37 @@ def before_camera(
     Args:
       still: its images are uint8.
       light: of an image, as a share of white, (H, W), the sensor's size; a function of a module.
-      motion: of the images.
-      timesteps, image_size: of `events.frames`.
+      timesteps: frames of a recording.
+      image_size: height and width of a frame, pixels.
       cache: folder of the kept frames.
-      workers: processes; 0 stays in this one.
+      workers: processes that simulate; 0 does so in this one.
     Raises: ConfigError if a size is not positive.
     """
     positive(timesteps=timesteps, image_size=image_size)
     images = np.concatenate([still.train.images, still.test.images])
-    frames = functools.partial(
-        _frames, light=light, motion=motion, timesteps=timesteps, image_size=image_size
-    )
-    made = cached(
-        cache,
-        {
-            "versions": [events.VERSION, event_camera.VERSION],
-            "libraries": {
-                name: importlib.metadata.version(name) for name in ("numpy", "pillow", "tonic")
-            },
-            "images": hashlib.sha256(images).hexdigest(),
-            "light": [light.__name__, *SENSOR, DIGIT],
-            "camera": event_camera.Camera()._asdict(),
-            "motion": motion._asdict(),
-            "timesteps": timesteps,
-            "image_size": image_size,
+    parameters = {
+        "versions": [events.VERSION, event_camera.VERSION],
+        "libraries": {
+            name: importlib.metadata.version(name) for name in ("numpy", "pillow", "tonic")
         },
-        lambda: {
-            "frames": events.stacked(
-                frames,
-                list(enumerate(images)),
-                (timesteps, image_size, image_size, 2),
-                workers,
-                "simulating",
-            )
-        },
-    )["frames"]
+        "images": hashlib.sha256(images).hexdigest(),
+        "light": [light.__name__, *SENSOR, DIGIT],
+        "camera": event_camera.Camera()._asdict(),
+        "motion": motion._asdict(),
+        "timesteps": timesteps,
+        "image_size": image_size,
+    }
+
+    def make():
+        frames = functools.partial(
+            _frames, light=light, motion=motion, timesteps=timesteps, image_size=image_size
+        )
+        shape = (timesteps, image_size, image_size, 2)
+        return {
+            "frames": events.stacked(frames, [*enumerate(images)], shape, workers, "simulating")
+        }
+
+    made = cached(cache, parameters, make)["frames"]
     trained = len(still.train.labels)
     return unnormalised(
         train=Split(made[:trained], still.train.labels),
