@@ -1,15 +1,21 @@
-"""Files written whole or not at all, locks, and what a file system refuses, in one line."""
+"""Files written whole or not at all, locks, arrays kept, and what a file system refuses."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
+import json
+import logging
 import os
 import platform
 import shutil
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
 
 from lnm_jax.errors import ConfigError
 
@@ -98,6 +104,46 @@ def locked(path: str, held: Callable[[str], str], *, wait: bool = False) -> Iter
             file.write(f"{os.getpid()} on {platform.node()}\n")
             file.flush()
         yield
+
+
+def cached(
+    folder: str | os.PathLike, parameters: dict, make: Callable[[], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Arrays from a file of `folder`, or made and kept there under a name of all parameters.
+
+    A file that is not whole is made again. Where nothing can be kept the arrays are returned
+    all the same, after a warning. The folder can be deleted at any time.
+
+    Args:
+      parameters: everything that decides about the arrays, as JSON has it.
+      make: gives the arrays by name.
+    """
+    key = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()[:32]
+    path = os.path.join(folder, f"{key}.npz")
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+            return dict(stored)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        pass  # not there, or not whole: the file holds a checksum of each array
+    made = make()
+    try:
+        with replacing(path, several=True) as new, open(new, "xb") as file:
+            np.savez(file, **made)
+    except ConfigError as error:
+        logging.warning("nothing is kept: %s", error)
+    return made
+
+
+def stamps(root: str | os.PathLike, paths: Iterable[str | os.PathLike]) -> list:
+    """Path below `root`, size and time of change of each file, to tell when one has changed.
+
+    Raises: ConfigError for a file that is not there.
+    """
+    try:
+        found = [(path, os.stat(path)) for path in paths]
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: cannot be read ({error.strerror})") from error
+    return [(os.path.relpath(path, root), s.st_size, s.st_mtime_ns) for path, s in found]
 
 
 def _sync(path: str) -> None:

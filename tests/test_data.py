@@ -7,8 +7,8 @@ import pytest
 
 from lnm_jax import data
 from lnm_jax.data import Dataset, augment, dataset
-from lnm_jax.data.cache import cached
 from lnm_jax.errors import ConfigError
+from lnm_jax.files import cached
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,6 @@ from lnm_jax.errors import ConfigError, Interrupted, NonFiniteError
 from lnm_jax.training import (
     experiment,
     health,
-    interrupt,
     loop,
     losses,
     metrics,
@@ -55,15 +54,15 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on_as_if_undisturbed(config,
     assert stopped.records == whole.records
 
 
-@pytest.mark.parametrize("number", interrupt.SIGNALS)
+@pytest.mark.parametrize("number", loop.SIGNALS)
 def test_the_first_signal_asks_and_the_second_ends_the_process(number):
-    before = [signal.getsignal(each) for each in interrupt.SIGNALS]
-    with interrupt.Interrupts() as interrupts:
+    before = [signal.getsignal(each) for each in loop.SIGNALS]
+    with loop.Interrupts() as interrupts:
         assert not interrupts.asked
         os.kill(os.getpid(), number)
         assert interrupts.asked
-        assert {signal.getsignal(each) for each in interrupt.SIGNALS} == {signal.SIG_DFL}
-    assert [signal.getsignal(each) for each in interrupt.SIGNALS] == before
+        assert {signal.getsignal(each) for each in loop.SIGNALS} == {signal.SIG_DFL}
+    assert [signal.getsignal(each) for each in loop.SIGNALS] == before
 
 
 # --- Numbers --------------------------------------------------------------------------------

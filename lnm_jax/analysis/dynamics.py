@@ -26,7 +26,7 @@ MOST_CHANNELS = 16  # whose fixed points are searched, where channels have neuro
 MOST_POINTS = 20  # more zeros than this are an interval of rest, not points
 
 
-def learned_drifts(run: Run, u: Float[Array, "N"]) -> dict[str, np.ndarray]:
+def learned_drifts(run: Run, u: Float[Array, " N"]) -> dict[str, np.ndarray]:
     """f(u) of every spiking layer of a run, by path, in the order the layers run.
 
     Each is (N,), or (N, C) where every channel has a neuron of its own.
@@ -38,7 +38,7 @@ def learned_drifts(run: Run, u: Float[Array, "N"]) -> dict[str, np.ndarray]:
     return curves
 
 
-def drifts(run: Run, params: Any, u: Float[Array, "N"], most: int | None = None) -> np.ndarray:
+def drifts(run: Run, params: Any, u: Float[Array, " N"], most: int | None = None) -> np.ndarray:
     """(N, C) f(u) of a layer's channels as `each_channel` chooses them, C = 1 for a shared one."""
     channels, own = each_channel(run, params, most)
     u = jnp.broadcast_to(jnp.asarray(u, jnp.float32)[:, None], (len(u), len(channels)))

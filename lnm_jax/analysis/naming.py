@@ -130,7 +130,7 @@ class Name(NamedTuple):
 
 
 def fit(
-    family: str, u: Float[np.ndarray, "K"], f: Float[np.ndarray, "K"], weights: np.ndarray
+    family: str, u: Float[np.ndarray, " K"], f: Float[np.ndarray, " K"], weights: np.ndarray
 ) -> Fit:
     """A family's weighted least squares fit: coefficients exactly, the shape by a search.
 
@@ -184,7 +184,7 @@ def fit(
 
 
 def nearest(
-    u: Float[np.ndarray, "K"], f: Float[np.ndarray, "K"], weights: Float[np.ndarray, "K"]
+    u: Float[np.ndarray, " K"], f: Float[np.ndarray, " K"], weights: Float[np.ndarray, " K"]
 ) -> Name:
     """The name of an f by the rule above.
 

@@ -14,9 +14,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from lnm_jax.data.cache import cached, stamps
 from lnm_jax.data.dataset import Dataset, Split, positive, unnormalised
 from lnm_jax.errors import ConfigError
+from lnm_jax.files import cached, stamps
 
 SOURCE = "https://figshare.com/articles/dataset/CIFAR10-DVS_New/4724671"
 CLASSES = (

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lnm_jax.data import crops, folder
-from lnm_jax.data.cache import cached, stamps
 from lnm_jax.data.dataset import Dataset, Split, Stream
 from lnm_jax.errors import ConfigError
+from lnm_jax.files import cached, stamps
 
 INFO = "dataset_info.json"  # TensorFlow Datasets writes it last
 IMAGENET = "imagenet2012"

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import numpy as np
 
 from lnm_jax.data import digits, event_camera, events, folder
-from lnm_jax.data.cache import cached
 from lnm_jax.data.dataset import Dataset, Split, positive, unnormalised
 from lnm_jax.errors import ConfigError
+from lnm_jax.files import cached
 
 SENSOR = (32, 32)  # for digits
 DIGIT = 24  # pixels; the rest is room to move in

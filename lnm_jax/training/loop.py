@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
+import threading
 import time
 from contextlib import closing, nullcontext
 
@@ -16,7 +18,6 @@ from lnm_jax.training import (
     configuration,
     experiment,
     health,
-    interrupt,
     metrics,
     parallel,
     run_directory,
@@ -25,6 +26,38 @@ from lnm_jax.training import (
 from lnm_jax.training.checkpoint import Checkpoints
 from lnm_jax.training.run import Run
 from lnm_jax.training.steps import TrainState
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)  # that ask a run to end
+
+
+class Interrupts:
+    """Notices SIGTERM and SIGINT while it is entered.
+
+    A second signal ends the process at once with status 128 + signal: after the first one the
+    system's own action is back. Nothing is harmed by it, as checkpoints are written whole or not
+    at all. Python notices the first one between two of its calls, so that both wait for a program
+    that is being compiled. Outside the main thread, where Python can't set handlers, nothing is
+    noticed.
+
+    Attributes:
+      asked: whether the run should end.
+    """
+
+    asked = False
+
+    def __enter__(self):
+        main = threading.current_thread() is threading.main_thread()
+        self._before = {number: signal.signal(number, self._ask) for number in SIGNALS if main}
+        return self
+
+    def __exit__(self, *exception):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, *_):
+        self.asked = True
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
 
 
 class Stopwatch:
@@ -58,7 +91,7 @@ class Stopwatch:
 def train(config, *, must_resume: bool = False) -> Run:
     """Trains as the configuration says, from its run directory's last checkpoint if it has one.
 
-    SIGTERM and SIGINT end it after the step that is under way and a checkpoint; see `interrupt`.
+    SIGTERM and SIGINT end it after the step that is under way and a checkpoint; see `Interrupts`.
 
     Args:
       config: a locked ConfigDict with the fields of lnm_jax/configs/base.py.
@@ -68,7 +101,7 @@ def train(config, *, must_resume: bool = False) -> Run:
       Interrupted; LostProcessError.
     """
     started = time.monotonic()
-    with interrupt.Interrupts() as interrupts, contextlib.ExitStack() as stack:
+    with Interrupts() as interrupts, contextlib.ExitStack() as stack:
         parallel.initialize(config.distributed)
         configuration.validate(config)
         directory = run_directory.path_of(config)

@@ -28,7 +28,7 @@ def wait_for(condition, process, seconds=120):
 def test_a_second_signal_ends_the_process_at_once_even_in_a_long_call():
     program = (
         "import ctypes\n"
-        "from lnm_jax.training.interrupt import Interrupts\n"
+        "from lnm_jax.training.loop import Interrupts\n"
         "lock, library = ctypes.create_string_buffer(64), ctypes.CDLL(None)\n"
         "with Interrupts() as interrupts:\n"
         "    print('ready', flush=True)\n"
