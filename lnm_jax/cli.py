@@ -11,7 +11,7 @@ from collections.abc import Callable
 from absl import flags
 from ml_collections import config_flags
 
-from lnm_jax import configs, launch
+from lnm_jax import checks, configs, launch
 from lnm_jax.errors import ConfigError, ReportedError
 
 HELP = """Trains a spiking network.
@@ -28,8 +28,12 @@ Exit status: 0 done, others are in docs/runs.md (75: saved and stopped after a s
 
 def _preset(name: str) -> str:
     """The path of the experiment of that name in `lnm_jax.configs`, or else the name."""
-    path = os.path.join(os.path.dirname(configs.__file__), f"{name}.py")
-    return path if name.isidentifier() and os.path.exists(path) else name
+    folder = os.path.dirname(configs.__file__)
+    names = sorted(file.removesuffix(".py") for file in os.listdir(folder) if file[0].isalpha())
+    if name.isidentifier() and not os.path.exists(name):
+        checks.one_of("--config", name, [*names, "or the path of a file"])
+        return os.path.join(folder, f"{name}.py")
+    return name
 
 
 def parse(argv: list[str]):
@@ -38,11 +42,13 @@ def parse(argv: list[str]):
     Raises: ConfigError for anything that is not a flag, a field or a value of its type.
     """
     values = flags.FlagValues()
-    argv = [
-        f"--config={_preset(arg.removeprefix('--config='))}" if arg.startswith("--config=") else arg
-        for arg in argv
-    ]
     try:
+        argv = [
+            f"--config={_preset(arg.removeprefix('--config='))}"
+            if arg.startswith("--config=")
+            else arg
+            for arg in argv
+        ]
         flags.DEFINE_string("resume", None, "run directory to continue", flag_values=values)
         config = config_flags.DEFINE_config_file(
             "config", _preset("digits"), flag_values=values, sys_argv=argv
@@ -73,6 +79,7 @@ def _status(name: str, command: Callable[[list], str], arguments: list[str] | No
       command: takes the arguments; raises a ReportedError.
       arguments: None for those of this process.
     """
+    sys.path.append(os.getcwd())  # for neurons, nets and data sets by import path
     if arguments is None:
         launch.use_compilation_cache()
         arguments = sys.argv[1:]

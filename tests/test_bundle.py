@@ -127,6 +127,17 @@ def test_every_neuron_of_one_variable_is_read_as_it_runs(name, config):
     assert np.mean(by_table != spikes) < (0.15 if KINDS[name].get("update") else 0.02)
 
 
+def test_an_own_neurons_threshold_and_reset_are_its_own(config):
+    """Not the configuration's, which its factory may not have taken."""
+    fields = config.neuron.to_dict() | {"kind": "my_lab:soft"}
+    own = neurons.lif(threshold=0.8, reset="soft", v_reset=-0.1)
+    facts, _ = bundle.describe(own, fields, {})
+    assert (facts["threshold"], facts["reset"], facts["v_reset"]) == (0.8, "soft", -0.1)
+    bare = own._replace(facts=own.facts._replace(reset_name=None))
+    with pytest.raises(ConfigError, match=r"my_lab:soft can't be exported: its facts lack a drift"):
+        bundle.describe(bare, fields, {})
+
+
 def test_int8_weights_are_rounded_by_channel_and_their_accuracy_is_stated(
     trained_run, tmp_path, capsys
 ):

@@ -140,6 +140,7 @@ BAD = [
     (["--config.data.batch_size=0"], "config.data.batch_size must be an integer >= 1, got 0"),
     (["--config.name=../x"], "config.name must be the name of one directory, got '../x'"),
     (["--config=configs/none.py"], "configs/none.py"),
+    (["--config=intervall"], "or the path of a file; got 'intervall' (did you mean 'interval'?)"),
     (["--resume=runs/none"], "runs/none: no run here (config.json is missing)"),
     (["--resume=runs/none", "--config.seed=3"], "--resume continues a run with its own"),
     (["epochs=3"], "epochs=3: not a flag"),

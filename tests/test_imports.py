@@ -29,7 +29,7 @@ BELOW = {
         "models",
         "neurons",
     },
-    "cli": {"analysis", "configs", "errors", "export", "launch", "training"},
+    "cli": {"analysis", "checks", "configs", "errors", "export", "launch", "training"},
     "export": {"data", "errors", "files", "launch", "layers", "models", "neurons", "training"},
     "analysis": {"data", "errors", "files", "launch", "layers", "models", "neurons", "training"},
 }

@@ -85,7 +85,7 @@ def _rest(run, params):
     neuron = run.experiment.neuron
     if not neurons.one_variable(neuron):
         return None
-    threshold = run.experiment.config.neuron.threshold
+    threshold = run.experiment.threshold
     found = []
     channels, own = each_channel(run, params, MOST_CHANNELS)
     for place, channel in enumerate(channels):
@@ -115,7 +115,7 @@ def picture(run: Run, recording: Recording | None = None) -> tuple[Dynamics, Fig
       recording: of the same run, for the visits.
     """
     fields = run.experiment.config.neuron
-    limit = max(1.0, fields.threshold) * 1.2
+    limit = max(1.0, run.experiment.threshold) * 1.2
     u = np.linspace(-limit, limit, 241, dtype=np.float32)
     lif = np.asarray(neurons.drift_of(neurons.lif(decay=fields.decay), {}, u))
     layers = recording.layers if recording else {}
@@ -130,7 +130,11 @@ def picture(run: Run, recording: Recording | None = None) -> tuple[Dynamics, Fig
     for axis, (path, curve) in zip(axes, facts.f.items(), strict=True):
         axis.axhline(0, color="0.85", linewidth=0.8, zorder=0)
         axis.axvline(
-            fields.threshold, color=drawing.ACCENT, linewidth=0.9, linestyle=":", label="threshold"
+            run.experiment.threshold,
+            color=drawing.ACCENT,
+            linewidth=0.9,
+            linestyle=":",
+            label="threshold",
         )
         drawing.lif(axis, u, lif, fields.decay)
         curve = drawing.learned(axis, u, curve, linewidth=0.9)

@@ -34,7 +34,7 @@ def f_i_curves(run: Run, recorded: Recording) -> tuple[list[dict], Figure]:
     """
     fields = run.experiment.config.neuron
     neuron = run.experiment.neuron
-    currents = np.linspace(0, 2 * fields.threshold, CURRENTS, dtype=np.float32)
+    currents = np.linspace(0, 2 * run.experiment.threshold, CURRENTS, dtype=np.float32)
     names = ("threshold", "reset", "v_reset")
     lif = neurons.lif(decay=fields.decay, **{name: fields[name] for name in names})
     line = np.asarray(neurons.f_i_curve(lif, {}, currents, timesteps=TIMESTEPS))
@@ -81,7 +81,7 @@ def traces(run: Run, recorded: Recording) -> tuple[list[dict], Figure]:
         sample = recorded.layers[path].sample
         chosen = np.argsort(np.abs(sample.spikes.mean(0) - 1 / 3), kind="stable")[:TRACES]
         found[path] = Sample(*(x[..., chosen] for x in sample))
-    threshold = run.experiment.config.neuron.threshold
+    threshold = run.experiment.threshold
     drawn, axes = drawing.layer_axes(list(found), x="timestep", y="potential", share_y=False)
     for axis, place, (path, shown) in zip(axes, places, found.items(), strict=True):
         axis.set_title(f"{place + 1}  {path}", fontsize=8, loc="left")

@@ -171,7 +171,7 @@ def record(run: Run, *, examples: int = 0) -> Recording:
     batches = -(-len(split.labels) // size)
     fields = this.config.neuron
     # Over four times the potentials that matter; clip and -clip are edges if they can.
-    limit = 4 * max(1.0, fields.clip, fields.threshold, abs(fields.v_reset))
+    limit = 4 * max(1.0, fields.clip, this.threshold, abs(fields.v_reset))
     edges = np.linspace(-limit, limit, BINS + 1)
     variables = jax.device_get(run.state.variables)
     sample = SAMPLE

@@ -330,9 +330,9 @@ def _energy(page, run, recorded):
         file="energy_sums",
     )
     page.paragraph(
-        "The line without MACs at u = 0 is a lower bound: f(0) = 0, so hardware that updates only "
-        "active neurons need not evaluate f there. T passes of the first layer are counted, as "
-        "Eq. 17 does, also for static images."
+        "The line without MACs at u = 0 is a lower bound: where f(0) = 0, as in all built-in "
+        "neurons, hardware that updates only active ones need not evaluate f there. T passes of "
+        "the first layer are counted, as Eq. 17 does, also for static images."
     )
     by_layer = [
         row._asdict() | {"operations mJ": row.operations(costs), "memory mJ": row.memory(costs)}

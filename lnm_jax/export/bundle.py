@@ -117,19 +117,22 @@ def describe(neuron: Neuron, fields: Mapping, params: Mapping) -> tuple[dict, di
       params: of the layer, numbers as trained.
     Raises: ConfigError for a neuron that does not describe itself.
     """
+    said, kind = neuron.facts, f"config.neuron.kind {fields['kind']} can't be exported"
     if not _exportable(neuron):
-        known = (kind for kind in neurons.NEURONS if _exportable(neurons.build(kind)))
-        raise ConfigError(
-            f"config.neuron.kind {fields['kind']} can't be exported: only neurons of one variable "
-            f"can ({', '.join(known)})"
-        )
+        if neurons.one_variable(neuron) and fields["kind"] not in neurons.NEURONS:
+            raise ConfigError(
+                f"{kind}: its facts lack a drift with `describe`, a threshold or a reset_name, see "
+                "neurons.Facts"
+            )
+        known = (name for name in neurons.NEURONS if _exportable(neurons.build(name)))
+        raise ConfigError(f"{kind}: only neurons of one variable can ({', '.join(known)})")
     facts = {
         "bound": "none",
         "limit": float(fields["clip"]),
         "update": "sum",
-        "threshold": float(fields["threshold"]),
-        "reset": fields["reset"],
-        "v_reset": float(fields["v_reset"]),
+        "threshold": float(said.threshold),
+        "reset": said.reset_name,
+        "v_reset": float(said.v_reset),
     }
     own, arrays = neuron.facts.drift.describe(params)
     facts |= own
@@ -138,8 +141,9 @@ def describe(neuron: Neuron, fields: Mapping, params: Mapping) -> tuple[dict, di
 
 
 def _exportable(neuron) -> bool:
-    drift = neuron.facts.drift
-    return neurons.one_variable(neuron) and drift is not None and drift.describe is not None
+    facts = neuron.facts
+    said = facts.drift and facts.drift.describe and facts.threshold and facts.reset_name
+    return neurons.one_variable(neuron) and bool(said)
 
 
 def _table(neuron, params, facts) -> tuple[np.ndarray, dict]:

@@ -19,6 +19,7 @@ from lnm_jax.errors import ConfigError
 from lnm_jax.export.bundle import describe
 from lnm_jax.export.graph import Node
 from lnm_jax.export.network import Network, accuracy
+from lnm_jax.neurons import Facts
 
 DT = 1e-4  # seconds a timestep: what NIR's readers assume
 
@@ -55,8 +56,14 @@ def with_lif(network: Network, leaks: dict[str, np.ndarray]) -> Network:
       network: of any neurons.
       leaks: k of each spiking layer, by name.
     """
-    fields = network.experiment.config.neuron.to_dict() | {"kind": "lnm", "family": "polynomial"}
-    line = neurons.build(**fields | {"degree": 1, "bound": "none", "update": "sum"})
+    facts = network.model.neuron.facts
+    line = neurons.lnm(
+        degree=1,
+        bound="none",
+        threshold=facts.threshold,
+        reset=facts.reset_name,
+        v_reset=facts.v_reset,
+    )
     params = jax.tree.map(lambda leaf: leaf, network.params)  # dicts of our own
     for name, leak in leaks.items():
         inside = params
@@ -78,10 +85,10 @@ def build(network: Network):
         import nir
     except ModuleNotFoundError:
         raise ConfigError("--format nir needs the package nir: pip install nir") from None
-    neuron = network.experiment.config.neuron.to_dict()
-    if neuron["reset"] != "hard":
+    neuron = network.model.neuron.facts
+    if neuron.reset_name not in ("hard", None):  # without any it describes itself to no export
         raise ConfigError(
-            f"config.neuron.reset {neuron['reset']}: NIR's neurons have the hard reset only"
+            f"config.neuron.reset {neuron.reset_name}: NIR's neurons have the hard reset only"
         )
     for node in network.nodes:
         if node.kind in ("max_pool", "max_space"):
@@ -89,7 +96,7 @@ def build(network: Network):
                 f"{node.name}: NIR has no max pool; it has average ones (config.model.pooling, "
                 "config.model.stem_pool)"
             )
-    lines = _own_lines(network, neuron)
+    lines = _own_lines(network)
     if lines is None:
         leaks = best_lif(network)
         lines = {name: (leak, np.float32(1)) for name, leak in leaks.items()}
@@ -120,9 +127,9 @@ def _metadata(network, shape):
     }
 
 
-def _own_lines(network: Network, fields: dict) -> dict | None:
+def _own_lines(network: Network) -> dict | None:
     """(k, g) of every layer whose neurons are lines, or None if they are not."""
-    lines = {}
+    lines, fields = {}, network.experiment.config.neuron.to_dict()
     for node in network.nodes:
         if node.kind == "spiking":
             facts, arrays = describe(network.model.neuron, fields, network.of(node.name))
@@ -133,7 +140,7 @@ def _own_lines(network: Network, fields: dict) -> dict | None:
     return lines
 
 
-def _nodes(nir, network: Network, node: Node, neuron: dict, lines: dict) -> dict:
+def _nodes(nir, network: Network, node: Node, neuron: Facts, lines: dict) -> dict:
     """The NIR nodes of one of ours, in a chain."""
     name = node.name.replace("/", "_")  # NIR's readers make Python names of them
     params = network.of(node.name)
@@ -192,7 +199,7 @@ def _convolution(nir, kernel, bias, fields, inputs):
     )
 
 
-def _neuron(nir, node: Node, fields: dict, leak, gain):
+def _neuron(nir, node: Node, neuron: Facts, leak, gain):
     """LIF, or IF without a leak, of one layer; leak and gain are () or (C,)."""
     shape = _channels_first(node.shape)
 
@@ -205,8 +212,8 @@ def _neuron(nir, node: Node, fields: dict, leak, gain):
             f"{node.name}: its nearest LIF does not leak (f(u) = {-float(np.min(leak)):.3g} u); "
             "NIR has leaks above 0 only"
         )
-    threshold = np.nextafter(np.float32(fields["threshold"]), np.float32(-np.inf))
-    firing = {"v_threshold": full(threshold), "v_reset": full(fields["v_reset"])}
+    threshold = np.nextafter(np.float32(neuron.threshold), np.float32(-np.inf))
+    firing = {"v_threshold": full(threshold), "v_reset": full(neuron.v_reset)}
     if not np.any(leak):
         return nir.IF(r=full(gain / DT), **firing)
     leak = np.asarray(leak, np.float64)

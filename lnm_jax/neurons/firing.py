@@ -62,6 +62,7 @@ class Firing(NamedTuple):
       threshold: v_th, in units of the input current.
       v_reset: membrane potential before the first timestep.
       width: of the surrogate.
+      reset_name: of `reset`, in `RESETS`.
     """
 
     spike: Callable
@@ -70,6 +71,7 @@ class Firing(NamedTuple):
     threshold: float
     v_reset: float
     width: float
+    reset_name: str
 
     def initial(self, shape, dtype=jnp.float32):
         """The membrane potential before the first timestep."""
@@ -141,4 +143,5 @@ def firing(
         threshold=threshold,
         v_reset=v_reset,
         width=width,
+        reset_name=reset,
     )

@@ -24,6 +24,8 @@ class Facts(NamedTuple):
     Attributes:
       drift: f of the potential, other variables as at the start; None if there is no such f.
       threshold: v_th, in units of the input current; None if it is learned.
+      reset_name: "hard" or "soft", as in `firing.RESETS`; None for a reset of another kind.
+      v_reset: potential before the first timestep and after a hard reset.
       macs: multiply-accumulates of one update at inference; None if nobody has counted them.
       reads: what training may set in its parameters, see `layers.Spiking`: "width" and
         "temperature" of the surrogate, "masking".
@@ -31,6 +33,8 @@ class Facts(NamedTuple):
 
     drift: Drift | None = None
     threshold: float | None = None
+    reset_name: str | None = None
+    v_reset: float = 0.0
     macs: int | None = None
     reads: tuple[str, ...] = ()
 
@@ -139,6 +143,8 @@ def integrate_and_fire(
         firing.fire,
         drift=drift,
         threshold=firing.threshold,
+        reset_name=firing.reset_name,
+        v_reset=firing.v_reset,
         macs=drift.macs,
         reads=firing.reads,
     )

@@ -56,6 +56,12 @@ class Experiment(NamedTuple):
         shape = self.dataset.train.shape
         return shape[0] if len(shape) == 4 else self.config.timesteps
 
+    @property
+    def threshold(self) -> float:
+        """v_th as the neuron says it; the configuration's where it is learned."""
+        known = self.neuron.facts.threshold
+        return self.config.neuron.threshold if known is None else known
+
     def steps_until(self, epochs: float) -> int:
         """Training steps after which that many epochs are complete."""
         return data.steps_until(epochs, len(self.dataset.train.labels), self.config.data.batch_size)
