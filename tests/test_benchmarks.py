@@ -1,4 +1,4 @@
-"""Every benchmark runs to its end in its short form."""
+"""One benchmark and the list for a GPU run to their ends in their short forms."""
 
 import json
 
@@ -8,10 +8,10 @@ from benchmarks import __main__ as command
 from benchmarks import gpu, timing
 
 
-@pytest.mark.parametrize("name", sorted(set(command.BENCHMARKS) - {"gpu"}))
-def test_a_short_benchmark_prints_a_table_and_keeps_nothing(name, capsys, monkeypatch, tmp_path):
+def test_a_short_benchmark_prints_a_table_and_keeps_nothing(capsys, monkeypatch, tmp_path):
+    """Each of them does in tests/long."""
     monkeypatch.setattr(command, "RESULTS", tmp_path)
-    assert command.main([name, "--short"]) == 0
+    assert command.main(["neuron", "--short"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("| ---")
     assert len(lines) >= 3
