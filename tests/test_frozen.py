@@ -20,7 +20,7 @@ from lnm_jax.configs import base, digits, identify, interval
 from lnm_jax.training import experiment, steps
 
 HERE = pathlib.Path(__file__).resolve().parent / "frozen"
-NARROW = {"model.stem": 4, "model.widths": (4, 8), "model.blocks": (1, 1), "timesteps": 2}
+NARROW = {"model.stem": 4, "model.widths": (4,), "model.blocks": (1,), "timesteps": 2}
 SGD = {
     "model.tdbn": 0.0,
     "neuron.surrogate": "rectangle",
