@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +19,6 @@ from lnm_jax import checks
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, PRNGKeyArray
-
-    from lnm_jax.neurons.neuron import Params
 
 EXPONENTIAL = 5  # MACs of exp: a polynomial of degree 5, after the exponent's bits are split off
 Bound = Callable  # bounded_f = bound(f)
@@ -44,8 +42,8 @@ class Drift(NamedTuple):
       macs: multiply-accumulates of the update v + f(v) + I; None if not counted.
     """
 
-    init: Callable[[PRNGKeyArray], Params]
-    apply: Callable[[Params, Float[Array, "..."]], Float[Array, "..."]]
+    init: Callable[[PRNGKeyArray], Any]
+    apply: Callable[[Any, Float[Array, "..."]], Float[Array, "..."]]
     bounded: Callable = _identity
     limit: float | None = None
     describe: Callable | None = None
