@@ -370,3 +370,13 @@ def test_wide_layers_use_winograd_on_a_cpu_and_nowhere_else():
         program = convolve.trace(x, wide).lower(lowering_platforms=(platform,)).as_text()
         assert program.count("stablehlo.dot_general") in (products, products + 2), platform
         assert ("stablehlo.convolution" in program) == (products == 0), platform
+
+
+def test_the_window_is_that_of_the_learned_start():
+    layer = layers.Spiking(neurons.lif(width=0.4), start="learned")
+    params, currents = (
+        {"params": {"neuron": {}, "v_0": jnp.array([0.0, 2.0])}},
+        jnp.zeros((1, 3, 2)),
+    )
+    far = layer.apply(params, currents, mutable=["window"])[1]["window"]["share"]
+    np.testing.assert_array_equal(far, [0.5] * 3)  # 0.25 * 2 is at the threshold, 0 is not near it

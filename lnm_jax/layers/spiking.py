@@ -124,9 +124,9 @@ class Spiking(nn.Module):
         sow_activity(self, spikes)
         if trace is not None:
             _sow(self, "trace", "over_time", (currents, trace))
-        alike = self.membrane_norm or isinstance(neuron, neurons.Parallel)
-        if _asked(self, "window") and not alike:
-            inside = neurons.surrogate_window(neuron, params, currents)
+        by_potential = not self.membrane_norm and not isinstance(neuron, neurons.Parallel)
+        if _asked(self, "window") and by_potential:
+            inside = neurons.surrogate_window(neuron, params, currents, state=state)
             _sow_mean(self, "window", "share", inside)
         return spikes
 

@@ -14,6 +14,7 @@ from lnm_jax.neurons.neuron import (
     Neuron,
     Parallel,
     Params,
+    State,
     one_variable,
     potential,
     two_phase,
@@ -145,7 +146,12 @@ def f_i_curve(
 
 
 def surrogate_window(
-    neuron: Neuron, params: Params, currents: Float[Array, "T ..."], *, least: float = 0.1
+    neuron: Neuron,
+    params: Params,
+    currents: Float[Array, "T ..."],
+    *,
+    state: State | None = None,
+    least: float = 0.1,
 ) -> Bool[Array, "T ..."]:
     """Where a gradient passes: the surrogate's derivative is at least `least` of its largest.
 
@@ -156,8 +162,9 @@ def surrogate_window(
       neuron: the triple.
       params: as made by `neuron.init`.
       currents: (T, ...) input currents.
+      state: before the first timestep; None for the reset state.
     """
-    before = trace(neuron, params, currents).before
+    before = trace(neuron, params, currents, state=state).before
     dtype = potential(before).dtype
 
     def derivative(state, current):
