@@ -54,6 +54,8 @@ class Dataset(NamedTuple):
       num_classes: labels are 0 .. num_classes - 1.
       mean, std: of a training image's channels, (C,), in the images' unit.
       split: how train and test were divided, in words.
+      classes: names of the labels in their order; empty if they have none.
+      white: the largest value of a pixel, where pixels are integers.
     """
 
     train: Split | Stream
@@ -62,6 +64,8 @@ class Dataset(NamedTuple):
     mean: np.ndarray
     std: np.ndarray
     split: str
+    classes: tuple[str, ...] = ()
+    white: int = 255
 
 
 def unnormalised(train: Split, test: Split, num_classes: int, split: str) -> Dataset:

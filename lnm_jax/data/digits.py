@@ -27,4 +27,6 @@ def load() -> Dataset:
         mean=mean,
         std=std,
         split="stratified 80/20, fixed",
+        classes=tuple(map(str, range(10))),
+        white=16,
     )
