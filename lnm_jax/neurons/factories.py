@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
 from lnm_jax import checks
 from lnm_jax.neurons import comparators, drift
-from lnm_jax.neurons.firing import Firing, FiringFields, firing
+from lnm_jax.neurons.firing import Firing, FiringFields, arguments, factory, firing
 from lnm_jax.neurons.neuron import Neuron, Parallel, integrate_and_fire, two_phase
 
 if TYPE_CHECKING:
     from typing import Unpack
 
 
+@factory
 def lnm(
     *,
     degree: int = 3,
@@ -88,6 +88,7 @@ def polynomial_of_two(theta, u, w, degree: int):
     return f
 
 
+@factory
 def lnm_two_variable(
     *,
     degree: int = 3,
@@ -160,11 +161,13 @@ def lnm_two_variable(
     )
 
 
+@factory
 def if_(**fields: Unpack[FiringFields]) -> Neuron:
     """Integrate-and-fire: v_in = v + I (Abbott 1999, after Lapicque). Nothing is learned."""
     return integrate_and_fire(drift.zero(), firing(**fields))
 
 
+@factory
 def lif(*, decay: float = 0.25, **fields: Unpack[FiringFields]) -> Neuron:
     """Leaky integrate-and-fire: v_in = decay v + I (Algorithm 2). Nothing is learned.
 
@@ -176,6 +179,7 @@ def lif(*, decay: float = 0.25, **fields: Unpack[FiringFields]) -> Neuron:
     return integrate_and_fire(drift.line(decay), firing(**fields))
 
 
+@factory
 def plif(
     *, decay: float = 0.25, decay_input: bool = True, **fields: Unpack[FiringFields]
 ) -> Neuron:
@@ -191,6 +195,7 @@ def plif(
     return integrate_and_fire(f, firing(**fields), gain=rate if decay_input else None)
 
 
+@factory
 def qif(
     *, a_0: float = 0.75, v_c: float = 0.25, clip: float = 1.0, **fields: Unpack[FiringFields]
 ) -> Neuron:
@@ -202,6 +207,7 @@ def qif(
     return integrate_and_fire(drift.quadratic(a_0=a_0, v_c=v_c, limit=clip), firing(**fields))
 
 
+@factory
 def eif(
     *,
     decay: float = 0.25,
@@ -215,6 +221,7 @@ def eif(
     return integrate_and_fire(f, firing(**fields))
 
 
+@factory
 def adex(
     *,
     decay: float = 0.25,
@@ -281,10 +288,7 @@ NEURONS = {
 
 def fields(kind: str) -> set[str]:
     """Names of the keyword arguments that the factory of that kind takes."""
-    parameters = inspect.signature(checks.find("kind", kind, NEURONS)).parameters.values()
-    own = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
-    shared = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    return own | (set(FiringFields.__annotations__) if shared else set())
+    return set(arguments(checks.find("kind", kind, NEURONS)))
 
 
 def build(kind: str, **given: Any) -> Neuron | Parallel:
@@ -299,8 +303,9 @@ def build(kind: str, **given: Any) -> Neuron | Parallel:
       given: keyword arguments of any kind.
     Raises: ValueError for an unknown kind, a field that no kind has, or a value not allowed.
     """
-    factory, own = checks.find("kind", kind, NEURONS), fields(kind)
+    make = checks.find("kind", kind, NEURONS)
+    own = set(arguments(make))
     known = sorted(own.union(*map(fields, NEURONS)))
     for name in given:
         checks.one_of("neuron field", name, known)
-    return factory(**{name: value for name, value in given.items() if name in own})
+    return make(**{name: value for name, value in given.items() if name in own})
