@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
 import jax.numpy as jnp
 
@@ -11,9 +11,6 @@ from lnm_jax import checks
 from lnm_jax.neurons import comparators, drift
 from lnm_jax.neurons.firing import Firing, FiringFields, firing
 from lnm_jax.neurons.neuron import Neuron, Parallel, integrate_and_fire, two_phase
-
-if TYPE_CHECKING:
-    from typing import Unpack
 
 
 def lnm(
