@@ -37,12 +37,12 @@ BELOW = {
 ALLOWED_AT_TOP = {
     "configs": {"ml_collections"},
     "recompute": {"jax"},
-    "neurons": {"jax", "numpy"},
-    "layers": {"jax", "numpy", "flax"},
-    "models": {"jax", "numpy", "flax"},
-    "data": {"jax", "numpy"},
-    "training": {"jax", "numpy", "flax", "optax", "orbax"},
-    "analysis": {"jax", "numpy", "flax"},
+    "neurons": {"jax", "jaxtyping", "numpy"},
+    "layers": {"jax", "jaxtyping", "numpy", "flax"},
+    "models": {"jax", "jaxtyping", "numpy", "flax"},
+    "data": {"jax", "jaxtyping", "numpy"},
+    "training": {"jax", "jaxtyping", "numpy", "flax", "optax", "orbax"},
+    "analysis": {"jax", "jaxtyping", "numpy", "flax"},
     "export": {"jax", "numpy", "flax"},
 }
 

@@ -1,7 +1,15 @@
 """What `import lnm_jax` costs and needs."""
 
+import importlib
+import inspect
+import pkgutil
 import subprocess
 import sys
+import typing
+
+import pytest
+
+import lnm_jax
 
 HEAVY = [
     "matplotlib",
@@ -15,9 +23,8 @@ HEAVY = [
     "tqdm",
     "ml_collections",
     "absl",
-    "jaxtyping",
 ]
-# Stands for a machine where only jax, flax, optax and orbax are installed.
+# Stands for a machine where only jax, flax, optax, orbax and jaxtyping are installed.
 BLOCKED = f"""
 import sys
 before = set(sys.modules)
@@ -63,3 +70,29 @@ assert own_seconds < 0.3 * flax_seconds, (own_seconds, flax_seconds)
 """
     result = python(code)
     assert result.returncode == 0, result.stderr
+
+
+def public(package):
+    """Functions and classes of a package's modules, with the classes' public methods."""
+    module = importlib.import_module(f"lnm_jax.{package}")
+    for info in pkgutil.iter_modules(module.__path__, f"{module.__name__}."):
+        for name, item in vars(importlib.import_module(info.name)).items():
+            if getattr(item, "__module__", "") != info.name or name.startswith("_"):
+                continue
+            methods = vars(item).items() if inspect.isclass(item) else ()
+            named = {name: item, **{f"{name}.{key}": method for key, method in methods}}
+            for path, found in named.items():
+                private = path.rpartition(".")[2].startswith("_") and "__call__" not in path
+                if (inspect.isclass(found) or inspect.isfunction(found)) and not private:
+                    yield f"{info.name}.{path}", found
+
+
+@pytest.mark.parametrize("package", lnm_jax.PACKAGES)
+def test_type_hints_resolve(package):
+    items = dict(public(package))
+    assert items
+    for name, item in items.items():
+        try:
+            typing.get_type_hints(item)
+        except NameError as error:
+            pytest.fail(f"{name}: {error}")

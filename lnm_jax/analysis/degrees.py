@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -11,12 +11,9 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lnm_jax import neurons
 from lnm_jax.analysis import drawing, energy, recording
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from lnm_jax.analysis.recording import Layer, Recording
-    from lnm_jax.training.run import Run
+from lnm_jax.analysis.drawing import Figure
+from lnm_jax.analysis.recording import Layer, Recording
+from lnm_jax.training.run import Run
 
 LOSS = 0.5  # percentage points of accuracy that a lower degree may cost
 

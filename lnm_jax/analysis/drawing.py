@@ -7,10 +7,13 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+else:  # annotations resolve without matplotlib, which is imported to draw
+    Axes = Figure = Any
 
 LEARNED = "#1f5fa8"
 REFERENCE = "0.45"

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from lnm_jax import neurons
 from lnm_jax.analysis import drawing
-from lnm_jax.analysis.recording import each_channel, neuron_params
-
-if TYPE_CHECKING:
-    from jaxtyping import Array, Float
-    from matplotlib.figure import Figure
-
-    from lnm_jax.analysis.recording import Recording
-    from lnm_jax.training.run import Run
+from lnm_jax.analysis.drawing import Figure
+from lnm_jax.analysis.recording import Recording, each_channel, neuron_params
+from lnm_jax.training.run import Run
 
 PICTURE = "dynamics.png"
 INNER = (0.0005, 0.9995)  # shares of visits between which f counts as seen

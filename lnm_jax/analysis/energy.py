@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from lnm_jax import models
 from lnm_jax.analysis import drawing
+from lnm_jax.analysis.drawing import Figure
+from lnm_jax.analysis.recording import Recording
 from lnm_jax.errors import ConfigError
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from lnm_jax.analysis.recording import Recording
-    from lnm_jax.training.experiment import Experiment
-    from lnm_jax.training.run import Run
+from lnm_jax.training.experiment import Experiment
+from lnm_jax.training.run import Run
 
 
 class Costs(NamedTuple):

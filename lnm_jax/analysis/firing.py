@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import jax
 import numpy as np
 
 from lnm_jax import neurons
 from lnm_jax.analysis import drawing
-from lnm_jax.analysis.recording import Sample, each_channel
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from lnm_jax.analysis.recording import Recording
-    from lnm_jax.training.run import Run
+from lnm_jax.analysis.drawing import Figure
+from lnm_jax.analysis.recording import Recording, Sample, each_channel
+from lnm_jax.training.run import Run
 
 CURRENTS = 161
 TIMESTEPS = 400  # of constant current: the rate is known to 1/400

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from lnm_jax.analysis import drawing
+from lnm_jax.analysis.drawing import Figure
+from lnm_jax.analysis.recording import Recording
 from lnm_jax.training.experiment import SATURATED
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from lnm_jax.analysis.recording import Recording
-    from lnm_jax.training.run import Run
+from lnm_jax.training.run import Run
 
 
 def curves(run: Run) -> tuple[list[dict], Figure]:

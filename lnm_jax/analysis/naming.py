@@ -13,19 +13,16 @@ a polynomial of degree 3 is one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from lnm_jax.analysis import drawing, dynamics
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from matplotlib.figure import Figure
-
-    from lnm_jax.analysis.recording import Layer, Recording
-    from lnm_jax.training.run import Run
+from lnm_jax.analysis.drawing import Figure
+from lnm_jax.analysis.recording import Layer, Recording
+from lnm_jax.training.run import Run
 
 TOLERANCE = 0.01
 LEAST = 0.98

@@ -7,12 +7,9 @@ import csv
 import html
 import io
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from lnm_jax.analysis import drawing
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from lnm_jax.analysis.drawing import Figure
 
 STYLE = """
 body { max-width: 60rem; margin: auto; padding: 1rem; font: 1rem/1.5 system-ui, sans-serif; }

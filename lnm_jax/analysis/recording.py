@@ -7,7 +7,7 @@ device, and only a fixed number of neurons keeps its currents.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -19,10 +19,8 @@ from lnm_jax import data, models, neurons
 from lnm_jax.data import augment
 from lnm_jax.errors import ConfigError
 from lnm_jax.training import experiment, steps
-
-if TYPE_CHECKING:
-    from lnm_jax.training.experiment import Experiment
-    from lnm_jax.training.run import Run
+from lnm_jax.training.experiment import Experiment
+from lnm_jax.training.run import Run
 
 BINS = 1600
 SAMPLE = 4096  # neurons of a layer that are kept over time, of all examples together

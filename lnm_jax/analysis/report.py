@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,10 +21,7 @@ from lnm_jax.analysis.page import Page
 from lnm_jax.errors import ConfigError
 from lnm_jax.training import health
 from lnm_jax.training.experiment import SATURATED
-from lnm_jax.training.run import load
-
-if TYPE_CHECKING:
-    from lnm_jax.training.run import Run
+from lnm_jax.training.run import Run, load
 
 FILE = "report.html"
 FOLDER = "report"  # in the run's directory, unless another is asked for

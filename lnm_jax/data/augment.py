@@ -6,18 +6,15 @@ An example is an image (H, W, C) or event frames (T, H, W, C); frames are all tr
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from lnm_jax.data.auto_augment import auto_augment
 from lnm_jax.data.dataset import Dataset, Stream
 from lnm_jax.errors import ConfigError
-
-if TYPE_CHECKING:
-    from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 
 def normalise(image: Array, mean: Array, std: Array) -> Float[Array, "*B H W C"]:

@@ -20,16 +20,14 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
-if TYPE_CHECKING:
-    from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
-
-    Image = UInt8[Array, "H W 3"]
+Image = UInt8[Array, "H W 3"]
 
 # (operation, probability, level 0 .. 9 or None) twice: one is drawn, its two run in this order.
 POLICY = (

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from lnm_jax.layers.cpu_conv import convolve
-
-if TYPE_CHECKING:
-    from jaxtyping import Array, Float
 
 
 def fold_time(x: Float[Array, "T B *rest"]) -> Float[Array, " T*B *rest"]:

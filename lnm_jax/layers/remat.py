@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import flax.linen as nn
 from flax.core import lift
+from jaxtyping import Array
 
 from lnm_jax.recompute import recomputed
-
-if TYPE_CHECKING:
-    from jaxtyping import Array
 
 
 def _lifted(run, scopes, *arguments):

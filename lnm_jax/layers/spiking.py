@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from lnm_jax import neurons
 from lnm_jax.neurons.neuron import state_dtype
-
-if TYPE_CHECKING:
-    from jaxtyping import Array, Float
 
 SHARING = ("layer", "channel")
 # Membrane potential before the first timestep: the neuron's own, or one learned for each neuron.

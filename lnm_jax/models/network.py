@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from lnm_jax.layers import NORMS, ConvNorm, Spiking, fold_time, remat, unfold_time
 from lnm_jax.neurons import Neuron
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from jaxtyping import Array, Float
 
 # What the backward pass of a training step keeps: everything, or the inputs of each of these.
 REMAT = ("none", "block", "stage")

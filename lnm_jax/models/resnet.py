@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from lnm_jax.layers import INITIALISATIONS, fold_time, unfold_time
 from lnm_jax.models.network import SpikingNetwork
-
-if TYPE_CHECKING:
-    from jaxtyping import Array, Float
-
 
 # Between different shapes: a 1x1 convolution with BatchNorm, or every stride-th pixel with zeros
 # for the channels that are new (B and A of He et al. 2016). "membrane" is of `MembraneBlock`.

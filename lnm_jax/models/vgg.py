@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import flax.linen as nn
+from jaxtyping import Array, Float
 
 from lnm_jax.layers import Spiking, fold_time, unfold_time
 from lnm_jax.models.network import SpikingNetwork
-
-if TYPE_CHECKING:
-    from jaxtyping import Array, Float
 
 
 class SpikingVGG(SpikingNetwork):

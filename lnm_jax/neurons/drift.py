@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from lnm_jax import checks
-
-if TYPE_CHECKING:
-    from jaxtyping import Array, Float, PRNGKeyArray
 
 EXPONENTIAL = 5  # MACs of exp: a polynomial of degree 5, after the exponent's bits are split off
 Bound = Callable  # bounded_f = bound(f)

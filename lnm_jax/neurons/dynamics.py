@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float
 
 from lnm_jax.checks import integer
 from lnm_jax.neurons.neuron import (
@@ -21,10 +22,6 @@ from lnm_jax.neurons.neuron import (
     with_potential,
 )
 from lnm_jax.neurons.over_time import run, trace
-
-if TYPE_CHECKING:
-    from jaxtyping import Array, Bool, Float
-
 
 REST = 2.0**10  # a current that makes any neuron spike, or silences it
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
 import jax.numpy as jnp
 
@@ -10,9 +10,6 @@ from lnm_jax import checks
 from lnm_jax.neurons import comparators, drift
 from lnm_jax.neurons.firing import Firing, FiringFields, arguments, factory, firing
 from lnm_jax.neurons.neuron import Neuron, Parallel, integrate_and_fire, two_phase
-
-if TYPE_CHECKING:
-    from typing import Unpack
 
 
 @factory

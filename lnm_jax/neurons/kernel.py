@@ -11,19 +11,14 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
+from jaxtyping import Array, Float
 
-from lnm_jax.neurons.neuron import PerChannel, state_dtype
-
-if TYPE_CHECKING:
-    from jaxtyping import Array, Float
-
-    from lnm_jax.neurons.neuron import Neuron, Params
-
+from lnm_jax.neurons.neuron import Neuron, Params, PerChannel, state_dtype
 
 TIMESTEPS = 32  # at most: the backward pass keeps all of a neuron's in registers
 

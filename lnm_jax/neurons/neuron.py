@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
 
-if TYPE_CHECKING:
-    from jaxtyping import Array, Float, PRNGKeyArray
-
-    from lnm_jax.neurons.drift import Drift
-    from lnm_jax.neurons.firing import Firing
+from lnm_jax.neurons.drift import Drift
+from lnm_jax.neurons.firing import Firing
 
 Params = Any  # a pytree of arrays, usually a dict
 State = Any  # a pytree of arrays shaped like the currents of one timestep

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import functools
 import logging
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 from jax.extend.core import jaxprs_in_params
+from jaxtyping import Array, Float
 
 from lnm_jax import checks
 from lnm_jax.neurons import kernel
-from lnm_jax.neurons.neuron import Parallel, checked, potential, state_dtype
+from lnm_jax.neurons.neuron import Neuron, Parallel, Params, State, checked, potential, state_dtype
 from lnm_jax.recompute import recomputed
-
-if TYPE_CHECKING:
-    from jaxtyping import Array, Float
-
-    from lnm_jax.neurons.neuron import Neuron, Params, State
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -16,11 +16,9 @@ from flax.traverse_util import flatten_dict
 from lnm_jax import data, models
 from lnm_jax.data import augment
 from lnm_jax.training import experiment, steps
+from lnm_jax.training.experiment import Experiment
 from lnm_jax.training.optimizer import group, learning_rates, make_optimizer
-
-if TYPE_CHECKING:
-    from lnm_jax.training.experiment import Experiment
-    from lnm_jax.training.steps import TrainState
+from lnm_jax.training.steps import TrainState
 
 # Beyond these something is clearly ill: healthy networks stay far away.
 SILENT = 0.01  # spikes per neuron and timestep

@@ -5,18 +5,16 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax.traverse_util import flatten_dict
+from jaxtyping import Array, Float, Int
 
 from lnm_jax import checks
 from lnm_jax.errors import ConfigError
-
-if TYPE_CHECKING:
-    from jaxtyping import Array, Float, Int
 
 
 def cross_entropy(
