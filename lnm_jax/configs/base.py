@@ -11,6 +11,8 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.name = ""  # directory of the run below `directory`; "" derives one from the fields
     config.directory = "runs"  # where run directories are made
+    # Directory of a run whose weights this one starts with, as far as they fit (fine-tuning).
+    config.init_from = config_dict.placeholder(str)
     config.seed = 0  # of parameters, data order and augmentation
     config.timesteps = 4  # T; static images are shown T times
     config.compute_dtype = "float32"  # of convolutions and spikes: float32, bfloat16

@@ -9,7 +9,7 @@ from typing import Any
 from lnm_jax import checks
 from lnm_jax.data import digits, events, folder, prepared, simulated, tasks
 from lnm_jax.data.batches import eval_batches, steps_until, train_batches
-from lnm_jax.data.dataset import Dataset, Split, Stream, subset
+from lnm_jax.data.dataset import Dataset, Info, Split, Stream, info_of, subset
 from lnm_jax.data.tasks import TEACHERS
 from lnm_jax.errors import ConfigError
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -66,6 +67,59 @@ class Dataset(NamedTuple):
     split: str
     classes: tuple[str, ...] = ()
     white: int = 255
+
+
+class Info(NamedTuple):
+    """What is known of a data set without its examples: a network needs no more to be built.
+
+    Attributes:
+      shape: of one example, (H, W, C) or (T, H, W, C).
+      dtype: of its numbers.
+      streamed: whether training examples are read when they are needed.
+      train, test: how many examples.
+      num_classes, mean, std, split, classes, white: as of `Dataset`.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    streamed: bool
+    train: int
+    test: int
+    num_classes: int
+    mean: np.ndarray
+    std: np.ndarray
+    split: str
+    classes: tuple[str, ...]
+    white: int
+
+    def to_json(self) -> dict:
+        """As plain data; floats keep their value."""
+        arrays = {name: np.asarray(getattr(self, name)).tolist() for name in ("mean", "std")}
+        return self._asdict() | arrays
+
+    @classmethod
+    def from_json(cls, fields: dict) -> Info:
+        """Raises: TypeError or ValueError if it is not one."""
+        arrays = {name: np.array(fields[name], np.float32) for name in ("mean", "std")}
+        tuples = {name: tuple(fields[name]) for name in ("shape", "classes")}
+        return cls(**fields | arrays | tuples)
+
+    def differences(self, other: Info) -> list[str]:
+        """Fields in which two differ, as "train: 90, not 100"."""
+        ours, theirs = self.to_json(), other.to_json()
+        return [
+            f"{name}: {theirs[name]}, not {ours[name]}"
+            for name in ours
+            if json.dumps(ours[name]) != json.dumps(theirs[name])
+        ]
+
+
+def info_of(dataset: Dataset) -> Info:
+    """What is known of a data set without its examples."""
+    streamed = isinstance(dataset.train, Stream)
+    dtype = "uint8" if streamed else str(dataset.train.images.dtype)
+    sizes = len(dataset.train.labels), len(dataset.test.labels)
+    return Info(tuple(dataset.train.shape), dtype, streamed, *sizes, *dataset[2:])
 
 
 def unnormalised(train: Split, test: Split, num_classes: int, split: str) -> Dataset:

@@ -110,6 +110,8 @@ CHOICES = {
 }
 # Names of a table, or import paths: such a section may have fields of its own.
 NAMES = {"neuron.kind": neurons.NEURONS, "model.name": models.MODELS, "data.name": data.DATASETS}
+PASSED = "passed"  # in place of a name: the thing itself was an argument of `train`
+ARGUMENTS = {"neuron": "neuron.kind", "model": "model.name", "dataset": "data.name"}
 
 
 def flatten(config) -> dict:
@@ -132,12 +134,41 @@ def _prefixed(prefix: str):
         raise ConfigError(f"{prefix}{error}") from None
 
 
-def validate(config) -> None:
+def changed(config, **fields):
+    """A locked copy of a configuration with other values."""
+    config = config.copy_and_resolve_references()
+    config.update_from_flattened_dict(fields)
+    return config.lock()
+
+
+def passing(config, **things):
+    """The configuration that says which things are passed in Python, not named by it.
+
+    Args:
+      things: neuron, model and dataset, None for those that are not passed.
+    """
+    passed = [name for name, thing in things.items() if thing is not None]
+    return changed(config, **{ARGUMENTS[name]: PASSED for name in passed})
+
+
+def check_passed(config, **things) -> None:
+    """Raises: ConfigError if one of the things was passed to the run, and is None now."""
+    fields = flatten(config)
+    for name, thing in things.items():
+        if thing is None and fields[ARGUMENTS[name]] == PASSED:
+            raise ConfigError(
+                f"config.{ARGUMENTS[name]}: the {name} of this run was passed in Python; pass it "
+                f"again, as {name}="
+            )
+
+
+def validate(config, **things) -> None:
     """Checks every field, and that the devices divide the batches.
 
+    Args: as `validate_fields`.
     Raises: ConfigError, one line: the field, its value and what is allowed.
     """
-    validate_fields(config)
+    validate_fields(config, **things)
     devices = parallel.device_count()
     for field in ("batch_size", "eval_batch_size"):
         size = config.data[field]
@@ -147,15 +178,19 @@ def validate(config) -> None:
             )
 
 
-def validate_fields(config) -> None:
+def validate_fields(config, *, dataset=None, neuron=None, model=None) -> None:
     """Checks every field, and starts no device: the process may be the parent of those that train.
 
+    Args:
+      dataset, neuron, model: that are passed in Python, not named by the configuration.
     Raises: ConfigError, as `validate`.
     """
     fields = flatten(config)
+    check_passed(config, dataset=dataset, neuron=neuron, model=model)
     with _prefixed("config."):
         for field, table in NAMES.items():
-            checks.find(field, fields[field], table)
+            if fields[field] != PASSED:
+                checks.find(field, fields[field], table)
         for field, names in CHOICES.items():
             if fields[field] is not None:
                 checks.one_of(field, fields[field], names)
@@ -164,12 +199,13 @@ def validate_fields(config) -> None:
                 if fields[field] is not None:
                     check(field, fields[field])
     with _prefixed("config.neuron."):
-        neuron = neurons.build(**config.neuron, timesteps=config.timesteps)
+        neuron = neuron or neurons.build(**config.neuron, timesteps=config.timesteps)
     with _prefixed("config."):
         spiking.check(neuron, **config.spiking)
         losses.build(config)
         _check_adaptation(config, neuron)
-        models.build(**config.model, neuron=neuron, num_classes=2, timesteps=config.timesteps)
+        if model is None:
+            models.build(**config.model, neuron=neuron, num_classes=2, timesteps=config.timesteps)
     if config.optimizer.warmup_epochs > config.epochs:
         raise ConfigError(
             f"config.optimizer.warmup_epochs must be at most config.epochs ({config.epochs}), "
