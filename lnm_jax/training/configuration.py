@@ -60,6 +60,12 @@ _finite = functools.partial(checks.between, low=-1e30, high=1e30)
 _share = functools.partial(checks.between, low=0, high=1)
 _below_one = functools.partial(checks.from_below, low=0, high=1)
 
+
+def _part(field, value):
+    if not 0 < value < 1:
+        raise ValueError(f"{field} must be > 0 and < 1, got {value}")
+
+
 # What a field's value may be, beside its type, which its default has. An unset field is not
 # checked; those of `neuron` are checked by the neuron's own factory.
 RANGES = {
@@ -68,7 +74,7 @@ RANGES = {
         *("timesteps", "epochs", "log_every", "stop_after_non_finite"),
         *("model.stem", "model.stem_kernel", "model.stem_stride", "model.side_heads"),
         *("model.side_features", "data.image_size", "data.examples", "data.batch_size"),
-        *("data.eval_batch_size", "checkpoint.every_epochs", "checkpoint.keep"),
+        *("data.time_window", "data.eval_batch_size", "checkpoint.every_epochs", "checkpoint.keep"),
         *("distributed.processes", "distributed.timeout"),
     ),
     _stages: ("model.widths", "model.blocks"),
@@ -91,6 +97,9 @@ RANGES = {
     _finite: ("loss.tet_mean",),
     _share: ("model.momentum", "loss.tet_weight", "loss.distillation", "adaptation.masking"),
     _below_one: ("label_smoothing", "optimizer.momentum"),
+    _part: ("data.test_share",),
+    data.recordings.check_sensor_size: ("data.sensor_size",),
+    data.recordings.check_columns: ("data.columns",),
 }
 CHOICES = {
     "compute_dtype": ("float32", "bfloat16"),
@@ -109,7 +118,11 @@ CHOICES = {
     "optimizer.decay": optimizer.DECAYS,
 }
 # Names of a table, or import paths: such a section may have fields of its own.
-NAMES = {"neuron.kind": neurons.NEURONS, "model.name": models.MODELS, "data.name": data.DATASETS}
+NAMES = {
+    "neuron.kind": functools.partial(checks.find, table=neurons.NEURONS),
+    "model.name": functools.partial(checks.find, table=models.MODELS),
+    "data.name": data.find,
+}
 PASSED = "passed"  # in place of a name: the thing itself was an argument of `train`
 ARGUMENTS = {"neuron": "neuron.kind", "model": "model.name", "dataset": "data.name"}
 
@@ -188,9 +201,9 @@ def validate_fields(config, *, dataset=None, neuron=None, model=None) -> None:
     fields = flatten(config)
     check_passed(config, dataset=dataset, neuron=neuron, model=model)
     with _prefixed("config."):
-        for field, table in NAMES.items():
+        for field, find in NAMES.items():
             if fields[field] != PASSED:
-                checks.find(field, fields[field], table)
+                find(field, fields[field])
         for field, names in CHOICES.items():
             if fields[field] is not None:
                 checks.one_of(field, fields[field], names)
