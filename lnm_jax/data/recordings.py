@@ -243,9 +243,9 @@ def _arrays(node: Any) -> dict[str, np.ndarray] | np.ndarray:
     while isinstance(node, Mapping) and ("events" in node or len(node) == 1):
         node = node["events"] if "events" in node else next(iter(node.values()))
     if not isinstance(node, Mapping):
-        return node[()]
+        return np.asarray(node[()])
     known = {name for names in FIELDS.values() for name in names}
-    return {name: node[name][()] if name.lower() in known else None for name in node}
+    return {n: np.asarray(node[n][()]) if n.lower() in known else None for n in node}
 
 
 def find_tonic(field: str, name: str) -> Callable[..., Dataset]:
@@ -324,7 +324,7 @@ def _open(name: str, directory: str, part: tuple) -> Any:
         with contextlib.redirect_stdout(io.StringIO()):
             return Present(directory, **dict(part))
     except (FileNotFoundError, SystemExit):
-        at = os.path.join(directory, name)
+        at = os.path.join(directory, {"SMNIST": "smnist"}.get(name, name))
         raise ConfigError(
             f"{at}: the files of {TONIC}{name} are missing; {call} gets them"
         ) from None
