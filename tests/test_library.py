@@ -131,7 +131,9 @@ def test_data_a_neuron_and_a_network_may_be_passed_in_python(config, digits):
     accuracy = loaded.evaluate(three(digits))["accuracy"]
     assert accuracy == pytest.approx(run.records[-1]["accuracy"])
     fewer = things["dataset"]._replace(train=data.subset(three(digits).train, 99))
-    with pytest.raises(ConfigError, match="passed has changed since the run began .train: 99, not"):
+    with pytest.raises(
+        ConfigError, match=r"passed has changed since the run began \(train: 99, not"
+    ):
         lnm_jax.train(config, **things | {"dataset": fewer})
 
 
