@@ -4,8 +4,11 @@ import os
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax import nnx
 from PIL import Image
 
 import lnm_jax
@@ -131,9 +134,7 @@ def test_data_a_neuron_and_a_network_may_be_passed_in_python(config, digits):
     accuracy = loaded.evaluate(three(digits))["accuracy"]
     assert accuracy == pytest.approx(run.records[-1]["accuracy"])
     fewer = things["dataset"]._replace(train=data.subset(three(digits).train, 99))
-    with pytest.raises(
-        ConfigError, match=r"passed has changed since the run began \(train: 99, not"
-    ):
+    with pytest.raises(ConfigError, match=r"changed since the run began \(train: 99, not"):
         lnm_jax.train(config, **things | {"dataset": fewer})
 
 
@@ -171,6 +172,57 @@ def test_epochs_are_added_to_a_finished_run(config, capsys):
     assert tests[0] == first.records[-1]
     assert configuration.read(first.directory).epochs == 2
     assert int(lnm_jax.load(first.directory).state.step) == 2 * int(first.state.step)
+
+
+class Linen(nn.Module):
+    @nn.compact
+    def __call__(self, x):  # (T, B, 16)
+        spikes = layers.Spiking(neurons.lnm(surrogate="arctan"), name="spikes")
+        return nn.Dense(2, name="outer")(spikes(nn.Dense(8, name="inner")(x))).mean(0)
+
+
+class Nnx(nnx.Module):
+    def __init__(self, rngs):
+        self.inner = nnx.Linear(16, 8, rngs=rngs)
+        spikes = layers.Spiking(neurons.lnm(surrogate="arctan"))
+        self.spikes = nnx.bridge.ToNNX(spikes, rngs).lazy_init(jnp.zeros((1, 1, 8)))
+        self.outer = nnx.Linear(8, 2, rngs=rngs)
+
+    def __call__(self, x):
+        return self.outer(self.spikes(self.inner(x))).mean(0)
+
+
+def test_a_linen_and_an_nnx_network_of_a_stranger_train_to_the_same_loss():
+    x = jax.random.normal(jax.random.key(0), (4, 20, 16))
+    y = (x.mean((0, 2)) > 0).astype(jnp.int32)
+    optimizer = optax.adam(0.02)
+    entropy = lambda logits: optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+    params = Linen().init(jax.random.key(1), x)["params"]
+    other = Nnx(nnx.Rngs(0))
+    nnx.update(other, params)  # the same names, the same start
+    state, other_optimizer = optimizer.init(params), nnx.Optimizer(other, optimizer, wrt=nnx.Param)
+
+    @jax.jit
+    def step(params, state):
+        loss = lambda params: entropy(Linen().apply({"params": params}, x))
+        value, gradient = jax.value_and_grad(loss)(params)
+        updates, state = optimizer.update(gradient, state)
+        return optax.apply_updates(params, updates), state, value
+
+    @nnx.jit
+    def other_step(other, other_optimizer):
+        value, gradient = nnx.value_and_grad(lambda net: entropy(net(x)))(other)
+        other_optimizer.update(other, gradient)
+        return value
+
+    for _ in range(10):
+        params, state, value = step(params, state)
+        other_value = other_step(other, other_optimizer)
+    assert float(value) == pytest.approx(float(other_value), rel=1e-5)
+    assert value < 0.6  # ln 2 is chance
+    theta = nnx.to_pure_dict(nnx.state(other))["spikes"]["neuron"]["theta"]
+    np.testing.assert_allclose(theta, params["spikes"]["neuron"]["theta"], atol=1e-6)
+    assert abs(theta[1]) > 1e-3  # learned
 
 
 def test_initialisation_returns_parameters_and_statistics_alone(trained_run):
