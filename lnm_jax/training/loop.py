@@ -114,7 +114,7 @@ def train(
     """
     started = time.monotonic()
     if dataset is not None:
-        data.check(dataset)
+        data.check(dataset, "dataset: ")
     things = {"dataset": dataset, "neuron": neuron, "model": model}
     config = configuration.passing(config, **things)
     with Interrupts() as interrupts, contextlib.ExitStack() as stack:
