@@ -1,4 +1,7 @@
-"""Checks of fields: each error names the field, the value and what is allowed."""
+"""Checks of fields: each error names the field, the value and what is allowed.
+
+A number that jax traces, as under vmap or grad over a neuron's field, passes: it has no value yet.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,25 @@ import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import jax
+
 from lnm_jax.errors import ConfigError
+
+
+def traced(*values: Any) -> bool:
+    """Whether one of the values is a number that jax traces."""
+    return any(isinstance(value, jax.core.Tracer) for value in values)
 
 
 def positive(field: str, value: float) -> None:
     """Raises ValueError unless value is a finite number above 0."""
-    if not (value > 0 and math.isfinite(value)):
+    if not (traced(value) or (value > 0 and math.isfinite(value))):
         raise ValueError(f"{field} must be a finite number > 0, got {value}")
 
 
 def at_least(field: str, value: float, least: float) -> None:
     """Raises ValueError unless value is finite and >= least."""
-    if not (value >= least and math.isfinite(value)):
+    if not (traced(value) or (value >= least and math.isfinite(value))):
         raise ValueError(f"{field} must be >= {least}, got {value}")
 
 
@@ -32,13 +42,13 @@ def integer(field: str, value: int, least: int) -> None:
 
 def between(field: str, value: float, low: float, high: float) -> None:
     """Raises ValueError unless low <= value <= high."""
-    if not low <= value <= high:
+    if not (traced(value) or low <= value <= high):
         raise ValueError(f"{field} must be between {low} and {high}, got {value}")
 
 
 def from_below(field: str, value: float, low: float, high: float) -> None:
     """Raises ValueError unless low <= value < high."""
-    if not low <= value < high:
+    if not (traced(value) or low <= value < high):
         raise ValueError(f"{field} must be >= {low} and < {high}, got {value}")
 
 

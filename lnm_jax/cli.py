@@ -21,7 +21,9 @@ python train.py                            learnable neurons on handwritten digi
 python train.py --config.neuron.kind=lif   any field of lnm_jax/configs/base.py can be set so
 python train.py --config=configs/x.py      another experiment; cifar10_resnet19 and the others of
                                            lnm_jax/configs by their names alone
-python train.py --resume=runs/<name>       continues a run from its last checkpoint
+python train.py --resume=runs/<name>       continues a run from its last checkpoint; with
+                                           --config.epochs=N a finished one for more epochs
+python train.py --config.init_from=runs/x  starts with the weights of another run
 
 Exit status: 0 done, others are in docs/runs.md (75: saved and stopped after a signal).
 """
@@ -67,8 +69,19 @@ def parse(argv: list[str]):
         raise ConfigError(" ".join(str(error).split())) from None
     if rest:
         raise ConfigError(f"{rest[0]}: not a flag; fields are set by --config.field=value")
-    if resume and (given := [arg for arg in argv if arg.startswith("--config")]):
-        raise ConfigError(f"{given[0]}: --resume continues a run with its own configuration")
+    if resume:
+        given = [arg for arg in argv if arg.startswith("--config")]
+        if others := [arg for arg in given if not arg.startswith("--config.epochs=")]:
+            raise ConfigError(
+                f"{others[0]}: --resume continues a run with its own configuration; only "
+                "--config.epochs may be raised"
+            )
+        from lnm_jax.training import configuration
+
+        own = configuration.read(resume)
+        if given and config.epochs < own.epochs:
+            raise ConfigError(f"{given[0]}: the run has {own.epochs} epochs; more can be added")
+        config = configuration.changed(own, epochs=config.epochs) if given else own
     return config, resume
 
 
@@ -111,11 +124,9 @@ def main(argv: list[str]) -> int:
 def _train(argv) -> str:
     config, resume = parse(argv)
     from lnm_jax.analysis import dynamics
-    from lnm_jax.training import configuration, loop, parallel
+    from lnm_jax.training import loop, parallel
     from lnm_jax.training.run import as_text, write_summary
 
-    if resume:
-        config = configuration.read(resume)
     run = loop.train(config, must_resume=bool(resume))
     if not parallel.is_first():
         return ""
@@ -245,6 +256,48 @@ def _export(arguments) -> str:
     }
     lines = [f"{given.run}: step {facts['step']} written to {output}"]
     return "\n".join(lines + [f"{names[k]}: {facts[k]:.2f} %" for k in names if k in facts])
+
+
+PREDICTION = """Classes of images, or of arrays of examples (.npy), by a trained network.
+
+An image is brought to the size and the channels of the data set: the short side is resized, the
+centre cut out. No data set is needed.
+"""
+
+
+def _predict(arguments) -> str:
+    parser = _Parser(prog="lnm-predict", description=PREDICTION)
+    parser.add_argument("run", help="directory of the run")
+    parser.add_argument("file", nargs="+", help="an image, or a .npy file")
+    parser.add_argument("--top", type=int, default=3, help="classes shown; 3 unless told")
+    parser.add_argument("--best", action="store_true", help="the checkpoint of the best accuracy")
+    given = parser.parse_args(arguments)
+    if given.top < 1:
+        raise ConfigError(f"--top must be 1 or more, got {given.top}")
+    from lnm_jax.data import crops
+    from lnm_jax.training.run import load
+
+    run = load(given.run, best=given.best)
+    lines = []
+    for path in given.file:
+        try:
+            said = run.predict(crops.read_example(path, run.experiment.info))
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+        rows = said.probabilities.reshape(-1, said.probabilities.shape[-1])
+        for number, row in enumerate(rows):
+            best = row.argsort()[::-1][: given.top]
+            names = [said.classes[k] if said.classes else str(k) for k in best]
+            shown = ", ".join(
+                f"{x} ({100 * row[k]:.1f} %)" for x, k in zip(names, best, strict=True)
+            )
+            lines.append(f"{path}{f'[{number}]' if len(rows) > 1 else ''}: {shown}")
+    return "\n".join(lines)
+
+
+def predict(arguments: list[str] | None = None) -> int:
+    """Runs the command line of `lnm-predict`."""
+    return _status("lnm-predict", _predict, arguments)
 
 
 def train() -> None:

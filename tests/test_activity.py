@@ -36,7 +36,8 @@ def evaluated(images, *, size):
     step = steps.make_eval_step(Pixels(), prepare=lambda x: x, loss=LOSS, axis_name=parallel.AXIS)
     this = experiment.Experiment(*[None] * len(experiment.Experiment._fields))._replace(
         config=SimpleNamespace(timesteps=T, data=SimpleNamespace(eval_batch_size=size)),
-        dataset=SimpleNamespace(train=split, test=split),
+        info=SimpleNamespace(shape=split.shape),
+        load_dataset=lambda: SimpleNamespace(train=split, test=split),
         eval_step=parallel.parallel(step, donate=False),
     )
     return experiment.evaluate(this, NO_PARAMETERS)

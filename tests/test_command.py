@@ -51,7 +51,14 @@ def test_a_killed_run_ends_as_the_undisturbed_one(command, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, final_state(cut), final_state(whole))
     assert int(final_state(cut).step) == 12
     assert (cut / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
-    names = {"checkpoints", "config.json", "dynamics.png", "metrics.jsonl", "summary.json"}
+    names = {
+        "checkpoints",
+        "config.json",
+        "data.json",
+        "dynamics.png",
+        "metrics.jsonl",
+        "summary.json",
+    }
     assert {path.name for path in cut.iterdir() if "tfevents" not in path.name} == names | {".lock"}
     assert json.loads((cut / "summary.json").read_text())["epochs"] == 4
 

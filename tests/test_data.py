@@ -43,6 +43,52 @@ def test_mean_and_deviation_are_exact():
     assert std[2] == 1  # of a constant channel, which is only centred
 
 
+def own(**changes):
+    """A data set of two classes, with fields of its training split or of itself changed."""
+    images, labels = np.zeros((4, 2, 2, 1), np.uint8), np.array([0, 1, 0, 1], np.int32)
+    train = data.Split(images, labels)
+    train = train._replace(**{name: changes.pop(name) for name in train._fields if name in changes})
+    made = Dataset(train, data.Split(images, labels), 2, np.zeros(1), np.ones(1), "mine")
+    return made._replace(**changes)
+
+
+EVENTS = np.zeros((4, 3, 2, 2, 1), np.float16)
+UNSOUND = [
+    ({"labels": np.array([0, 1, 0, 2])}, "train labels must be 0 to 1, got 2 for example 3"),
+    ({"labels": np.array([0, -1, 0, 1])}, "train labels must be 0 to 1, got -1 for example 1"),
+    ({"labels": np.zeros(4)}, "train labels must be N integers, got float64 of shape (4,)"),
+    ({"labels": np.eye(4, 2, dtype=int)}, "train labels must be N integers, got int64 of shape"),
+    ({"labels": np.zeros(3, int)}, "train must have a label an image, got 4 images and 3 labels"),
+    ({"images": EVENTS[0, 0]}, "train images must be (H, W, C) or (T, H, W, C) each, got (2, 1)"),
+    ({"images": EVENTS}, "test images must be (3, 2, 2, 1) of float16, as those of train, got (2"),
+    ({"images": EVENTS.astype(int)}, "train images must be uint8 or floating-point, got int64"),
+    ({"images": EVENTS + np.inf}, "train images must be finite, image 0 is not"),
+    ({"images": EVENTS[:0], "labels": np.zeros(0, int)}, "train has 0 examples, at least 1 is"),
+    ({"train": EVENTS}, "train must be a data.Split or data.Stream, got ndarray"),
+    ({"num_classes": 0}, "num_classes must be an integer >= 1, got 0"),
+    ({"classes": ("cat",)}, "classes must name all 2 or none, got 1 names"),
+    ({"mean": np.zeros(3)}, "mean must be a finite number for each of C = 1, got [0.0, 0.0, 0.0]"),
+    ({"std": np.zeros(1)}, "std must be above 0, got [0.0]"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), UNSOUND)
+def test_a_data_set_that_is_not_sound_is_one_line(changes, message):
+    with pytest.raises(ConfigError) as error:
+        data.check(own(**changes))
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+def test_a_sound_data_set_passes(digits):
+    assert data.check(own()).split == "mine"
+    data.check(digits)
+    data.check(data.load("identify", examples=3, timesteps=4))  # labels are spikes
+    assert data.load("interval", examples=6).classes[0] == "4 timesteps"
+    with pytest.raises(ConfigError, match=r"must be a data\.Dataset, got tuple"):
+        data.check((1, 2))
+
+
 OWN = """
 from lnm_jax.data import load as _load
 

@@ -19,11 +19,15 @@ def blocks(page):
     return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/neurons.md", "docs/networks.md"])
-def test_the_pages_python_runs(page):
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/use.md", "docs/neurons.md", "docs/networks.md"]
+)
+def test_the_pages_python_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where docs/use.md trains
     namespace = {}
     assert blocks(page)
     for block in blocks(page):
+        assert len(block.splitlines()) <= 24  # a block of docs/use.md: 20 and blank lines
         exec(compile(block, page, "exec"), namespace)
     assert np.isin(np.asarray(namespace["spikes"]), [0, 1]).all()
 

@@ -72,9 +72,10 @@ def test_frames_count_the_events_of_each_part_of_the_recording():
         if index < 5:  # the last event ends the last part
             expected[index, event["y"], event["x"], int(event["p"])] += 1
     np.testing.assert_array_equal(frames, expected)
-    shuffled = np.random.default_rng(0).permutation(made)
-    again = events.frames(shuffled, sensor_size=(128, 128), timesteps=5, image_size=128)
-    np.testing.assert_array_equal(frames, again)
+    wide = made[made["y"] < 96]  # a sensor that is not square
+    to_frame = tonic.transforms.ToFrame(sensor_size=(128, 96, 2), n_time_bins=5)
+    counted = events.frames(wide, sensor_size=(128, 96), timesteps=5)
+    np.testing.assert_array_equal(counted, to_frame(wide).transpose(0, 2, 3, 1))
 
 
 @pytest.mark.parametrize("size", [16, 48, 64, 100, 256])
@@ -111,7 +112,7 @@ def test_the_last_tenth_of_each_class_by_number_is_for_testing(shared):
     assert dataset.test.images.shape == (11, 4, 16, 16, 2)
     np.testing.assert_array_equal(dataset.train.labels, 18 * [0] + list(range(1, 10)))
     np.testing.assert_array_equal(dataset.test.labels, [0, *range(10)])
-    assert dataset.num_classes == 10
+    assert (dataset.num_classes, dataset.classes) == (10, CLASSES)
     assert dataset.split == "first 90 % of each class train, last 10 % test"
     (shared / "CIFAR10DVS" / "README.txt").write_text("SIMULATED recordings: no camera saw this.")
     assert load(shared).split.endswith(", simulated recordings")
@@ -119,6 +120,23 @@ def test_the_last_tenth_of_each_class_by_number_is_for_testing(shared):
     for seed, image in zip([*range(20), 9001], images, strict=True):  # numbers: 9, then 10
         made = events.frames(recording(seed), sensor_size=(128, 128), timesteps=4, image_size=16)
         np.testing.assert_array_equal(image, made)
+
+
+def test_what_lies_beside_the_recordings_is_ignored_and_counted(small):
+    root = small / "CIFAR10DVS"
+    (root / "cat" / "._1.aedat4").write_bytes(b"of another system")
+    (root / "cat" / "more").mkdir()
+    (root / "cat.zip").write_bytes(b"")
+    (root / ".cat").mkdir()
+    assert load(small).split.endswith("last 10 % test; not recordings and ignored: 4")
+
+
+def test_recordings_whose_times_go_back_are_sorted(small):
+    path = small / "CIFAR10DVS" / "airplane" / "cifar10_airplane_0.aedat4"
+    made = recording(0)
+    aedat4.write(path, np.random.default_rng(0).permutation(made), (128, 128))
+    expected = events.frames(made, sensor_size=(128, 128), timesteps=4, image_size=16)
+    np.testing.assert_array_equal(load(small).train.images[0], expected)
 
 
 def test_worker_processes_read_the_same(shared, tmp_path):

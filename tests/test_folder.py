@@ -173,6 +173,7 @@ def test_a_small_tree_is_decoded_into_memory(tree):
     shapes = [split.images.shape for split in (dataset.train, dataset.test)]
     assert shapes == [(8, 32, 32, 3), (4, 32, 32, 3)]
     assert (dataset.train.labels.tolist(), dataset.num_classes) == ([0] * 4 + [1] * 4, 2)
+    assert dataset.classes == ("cat", "dog")
     assert dataset.split == "directories train and test; not images and ignored: 3"
     np.testing.assert_array_equal(dataset.train.images[4], np.asarray(smooth(32, 32, seed=100)))
     pixels = dataset.train.images.astype(np.float64)
@@ -257,6 +258,42 @@ def test_the_imagenet_tree_is_streamed_with_its_published_statistics(tree):
     assert dataset.train.shape == (224, 224, 3)
     np.testing.assert_allclose(dataset.mean, [123.675, 116.28, 103.53], rtol=1e-6)
     np.testing.assert_allclose(dataset.std, [58.395, 57.12, 57.375], rtol=1e-6)
+
+
+def names(files):
+    return {files.path(index) for index in range(len(files.labels))}
+
+
+def test_a_flat_tree_is_split_by_seed_and_a_new_image_moves_no_other(tmp_path):
+    for label, name in enumerate(("cat", "dog")):
+        (tmp_path / name).mkdir()
+        for number in range(10):
+            smooth(8, 8, seed=20 * label + number).save(tmp_path / name / f"{number}.png")
+    (tmp_path / "simulated_frames").mkdir()  # what folder_dvs keeps
+    dataset = load(tmp_path)
+    assert np.bincount(dataset.train.labels).tolist() == [8, 8]
+    assert (np.bincount(dataset.test.labels).tolist(), dataset.classes) == ([2, 2], ("cat", "dog"))
+    assert dataset.split == (
+        "drawn with seed 0, 20 % of each class for testing: 16 train, 4 test; "
+        "not images and ignored: 1"
+    )
+    rows = lambda split: {image.tobytes() for image in split.images}
+    assert not rows(dataset.train) & rows(dataset.test)
+    assert rows(load(tmp_path, seed=1).test) != rows(dataset.test)
+    assert len(load(tmp_path, test_share=0.01).test.labels) == 2  # one of each class
+    assert len(load(tmp_path, test_share=0.99).train.labels) == 2
+    drawn = lambda: names(folder.list_splits(tmp_path, ("test",), False, drawn=(0, 0.2))[1])
+    before = drawn()
+    for number in range(10, 14):  # 0.2 x 14 is 3
+        smooth(8, 8).save(tmp_path / "cat" / f"{number}.png")
+        assert len(drawn() ^ before) <= 1
+        before = drawn()
+    for number in range(1, 10):
+        (tmp_path / "dog" / f"{number}.png").unlink()
+    alone = f"{tmp_path}/dog/0.png: the only one of its class; at least 2 are needed to split"
+    assert refused(tmp_path) == alone
+    (tmp_path / "dog" / "0.png").unlink()
+    assert refused(tmp_path).startswith(f"{tmp_path}/dog: no images (.jpg, ")
 
 
 def move(directory, to):

@@ -15,7 +15,7 @@ BELOW = {
     "recompute": set(),
     "configs": set(),
     "neurons": {"checks", "errors", "recompute"},
-    "layers": {"neurons", "recompute"},
+    "layers": {"checks", "neurons", "recompute"},
     "models": {"checks", "layers", "neurons"},
     "data": {"checks", "errors", "files", "neurons"},
     "training": {
@@ -29,7 +29,7 @@ BELOW = {
         "models",
         "neurons",
     },
-    "cli": {"analysis", "checks", "configs", "errors", "export", "launch", "training"},
+    "cli": {"analysis", "checks", "configs", "data", "errors", "export", "launch", "training"},
     "export": {"data", "errors", "files", "launch", "layers", "models", "neurons", "training"},
     "analysis": {"data", "errors", "files", "launch", "layers", "models", "neurons", "training"},
 }

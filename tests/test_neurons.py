@@ -167,3 +167,93 @@ def test_build_gives_a_baseline_that_differs_in_kind_alone():
     wanted = neurons.run(neurons.lif(decay=0.5, threshold=0.7), {}, CURRENTS)
     np.testing.assert_array_equal(spikes, wanted)
     assert neurons.build("lnm", **fields).init(jax.random.key(0))["theta"].shape == (5,)
+
+
+# --- Neurons of one's own ---------------------------------------------------------------------
+
+
+def three_functions(**changed):
+    surrogate = neurons.SURROGATES["arctan"]
+
+    def step(params, v, current):
+        v = params["keep"] * v + current
+        spikes = surrogate(v - 1)
+        return v * (1 - spikes), spikes
+
+    functions = {
+        "init": lambda key: {"keep": jnp.float32(0.5)},
+        "reset": lambda shape, dtype: jnp.zeros(shape, dtype),
+        "step": step,
+    }
+    return neurons.Neuron(**functions | changed)
+
+
+def stepping(result):
+    """A neuron whose step returns `result(v, spikes, surrogate)`."""
+    surrogate = neurons.SURROGATES["arctan"]
+
+    def step(params, v, current):
+        v = params["keep"] * v + current
+        spikes = surrogate(v - 1)
+        return result(jnp.where(spikes > 0, 0, v), spikes, v)
+
+    return three_functions(step=step)
+
+
+LIF = neurons.lif()
+WRONG = {
+    "seems to return .spikes, state": stepping(lambda v, z, v_in: (z, v)),
+    r"must return \(state, spikes\), got ArrayImpl": stepping(lambda v, z, v_in: z),
+    "the gradient of the spikes is 0": stepping(lambda v, z, v_in: (v, jax.lax.stop_gradient(z))),
+    r"like the currents, float32\[2, 5, 8\], got bool": stepping(lambda v, z, x: (v, x > 1)),
+    "current of one neuron changed others": stepping(lambda v, z, x: (v - v.mean(), z)),
+    "spikes at every timestep without any current": stepping(lambda v, z, x: (v, 1 + 0 * z)),
+    "no spike in 20 timesteps for constant currents up to 10": stepping(lambda v, z, x: (v, 0 * z)),
+    "starts at a potential of 65 in magnitude": three_functions(
+        reset=lambda shape, dtype: jnp.full(shape, -65, dtype)
+    ),
+    r"of that shape and dtype, float32\[2, 5, 8\], got int32": three_functions(
+        reset=lambda shape, dtype: jnp.zeros(shape, jnp.int32)
+    ),
+    r"params\['keep'\] must be floating point, got int32": three_functions(
+        init=lambda key: {"keep": jnp.int32(1)}
+    ),
+    "facts.threshold is 1.0, but": LIF._replace(facts=LIF.facts._replace(threshold=1.0)),
+    r"facts.drift gives f\(-1\) = 0.5, but": LIF._replace(
+        facts=LIF.facts._replace(drift=neurons.lif(decay=0.5).facts.drift)
+    ),
+    "must give the spikes of step": LIF._replace(step=neurons.lif(decay=0.9).step),
+}
+
+
+@pytest.mark.parametrize("problem", WRONG)
+def test_check_says_what_is_wrong_with_a_neuron(problem):
+    with pytest.raises(ValueError, match=problem):
+        neurons.check(WRONG[problem])
+
+
+@pytest.mark.parametrize("kind", ["lnm", "plif", "adex", "glif", "ternary"])
+def test_check_finds_nothing_wrong_with_neurons_that_are_right(kind):
+    neurons.check(neurons.build(kind, timesteps=20))
+
+
+def test_a_neuron_prints_as_its_call_and_names_itself_in_errors():
+    assert repr(neurons.lnm(degree=5, reset="soft")) == "lnm(degree=5, reset='soft')"
+    assert repr(neurons.psn(timesteps=4)) == "psn(timesteps=4)"
+    with pytest.raises(TypeError, match=r"lnm\(\) takes.* got 'treshold' \(did you mean 'thresho"):
+        neurons.lnm(treshold=1)
+
+
+@pytest.mark.parametrize("backend", neurons.BACKENDS)
+def test_numbers_of_a_neuron_may_be_traced(backend):
+    def count(decay, threshold):
+        fields = {"decay": decay, "threshold": threshold, "surrogate": "arctan"}
+        return neurons.run(neurons.lif(**fields), {}, CURRENTS, backend=backend).sum()
+
+    decays, thresholds = jnp.array([0.2, 0.9]), jnp.array([0.3, 1.0])
+    wanted = [count(*pair) for pair in ((0.2, 0.3), (0.9, 1.0))]
+    np.testing.assert_array_equal(jax.vmap(count)(decays, thresholds), wanted)
+    low, high = count(0.5, 0.5 + 1e-2), count(0.5, 0.5 - 1e-2)
+    assert jax.grad(count, 1)(0.5, 0.5) < 0 <= high - low
+    with pytest.raises(TypeError, match=r"forward-mode.*custom_vjp"):
+        jax.jvp(lambda x: neurons.run(LIF, {}, x, backend=backend), (CURRENTS,), (CURRENTS,))

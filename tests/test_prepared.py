@@ -178,7 +178,8 @@ def test_the_official_builder_reads_what_is_prepared(tmp_path, publish, capsys, 
             np.testing.assert_array_equal(found, [e["label"] for e in sources[split]])
     info = tfds.builder(name, data_dir=tmp_path).info
     assert info.features["label"].names[1] == "class1"
-    assert ours.num_classes == CLASSES[name][-1]
+    assert ours.num_classes == len(ours.classes) == CLASSES[name][-1]
+    assert ours.classes[1] == "class1"
     np.testing.assert_array_equal(ours.mean, prepared.MEAN_STD[name]["mean"])
 
 

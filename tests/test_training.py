@@ -284,8 +284,7 @@ def test_mirrored_test_images_are_reported_apart(run):
     together = (plain + mirrored).argmax(-1)
     differ = together != plain.argmax(-1)  # of those images, labels that the two together give
     split = data.Split(test.images[differ], together[differ].astype(np.int32))
-    this = this._replace(dataset=this.dataset._replace(test=split))
-    found = experiment.evaluate(this, variables)
+    found = experiment.evaluate(this, variables, split)
     assert (found["accuracy"], found["accuracy_flip"]) == (0, 100)
     wanted = found["accuracy_flip"]
     record = run.records[-1] | {"accuracy_flip": found["accuracy_flip"]}
@@ -395,7 +394,7 @@ def test_every_number_and_every_choice_has_a_rule():
     own -= {"neuron.timesteps"}  # config.timesteps
     ruled = [*configuration.CHOICES, *configuration.NAMES, *sum(configuration.RANGES.values(), ())]
     assert len(ruled) == len(set(ruled))
-    free = {"directory", "data.directory", "distributed.address"}
+    free = {"directory", "init_from", "data.directory", "distributed.address"}
     free |= {field for field, value in fields.items() if isinstance(value, bool)} - own
     assert set(fields) == {*ruled, *own, *free}
 

@@ -75,7 +75,7 @@ def test_a_folder_before_the_simulated_camera(tiny, monkeypatch):
 def test_augmentation_is_the_published_sequence(tiny):
     dataset = data.load("digits")
     tiny.data.crop_padding, tiny.data.flip, tiny.data.cutout = 2, True, 4
-    prepare = jax.jit(augment.augmentation(tiny.data, dataset))
+    prepare = jax.jit(augment.augmentation(tiny.data, data.info_of(dataset)))
     key, image = jax.random.key(1), dataset.train.images[0]
     keys = [key, *(jax.random.fold_in(key, number) for number in (1, 3))]
     expected = augment.random_flip(keys[1], augment.random_crop(keys[0], image, 2))

@@ -22,7 +22,7 @@ def curves(run: Run) -> tuple[list[dict], Figure]:
         return np.array([record[name] for record in run.records if record["split"] == split], float)
 
     this = run.experiment
-    an_epoch = len(this.dataset.train.labels) / this.config.data.batch_size
+    an_epoch = this.info.train / this.config.data.batch_size
     epochs, accuracy, loss = (values("test", name) for name in ("epoch", "accuracy", "loss"))
     drawn = drawing.figure(3.0)
     left, right = drawn.subplots(1, 2)

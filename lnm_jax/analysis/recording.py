@@ -231,7 +231,7 @@ def _measure(this: Experiment, edges: np.ndarray, sample: int, variables, batch,
             inputs["/".join(module.path)] = _received(args[0], mask)
         return call(*args, **kwargs)
 
-    images = augment.normalise(batch["image"], this.dataset.mean, this.dataset.std)
+    images = augment.normalise(batch["image"], this.info.mean, this.info.std)
     with nn.intercept_methods(intercept):
         _, sown = model.apply(variables, steps.time_first(images), mutable=["trace"])
     traces = flatten_dict(sown["trace"], sep="/")
@@ -279,5 +279,4 @@ def accuracy(run: Run, params: Any, *, examples: int = 0) -> float:
     """Accuracy of the run's network with these parameters, on the examples of `record`, %."""
     this = run.experiment
     test = data.subset(this.dataset.test, examples)
-    this = this._replace(dataset=this.dataset._replace(test=test))
-    return experiment.evaluate(this, {**run.state.variables, "params": params})["accuracy"]
+    return experiment.evaluate(this, {**run.state.variables, "params": params}, test)["accuracy"]

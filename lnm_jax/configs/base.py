@@ -11,6 +11,8 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.name = ""  # directory of the run below `directory`; "" derives one from the fields
     config.directory = "runs"  # where run directories are made
+    # Directory of a run whose weights this one starts with, as far as they fit (fine-tuning).
+    config.init_from = config_dict.placeholder(str)
     config.seed = 0  # of parameters, data order and augmentation
     config.timesteps = 4  # T; static images are shown T times
     config.compute_dtype = "float32"  # of convolutions and spikes: float32, bfloat16
@@ -114,17 +116,26 @@ def get_config() -> ConfigDict:
 
     config.data = ConfigDict()
     # digits, digits_dvs, interval, identify, cifar10, cifar100, cifar10dvs, imagenet2012, folder,
-    # folder_dvs, or the import path of your own loader, "package.module:function"
+    # folder_dvs, events (recordings), "tonic:NMNIST" or another set of tonic's, or the import path
+    # of your own loader, "package.module:function"
     config.data.name = "digits"
     # Where the data set is; those from digits to identify need none. A set uses the fields it has.
     config.data.directory = config_dict.placeholder(str)
-    config.data.image_size = config_dict.placeholder(int)  # pixels a side, to resize to
-    config.data.seed = 0  # interval, identify: of the examples that are drawn
+    # Pixels a side, to resize to; events, tonic: of a frame's longer side
+    config.data.image_size = config_dict.placeholder(int)
+    # interval, identify: of the examples; folder, events, tonic: of a split that is drawn
+    config.data.seed = 0
+    config.data.test_share = 0.2  # of each class, where a split is drawn
+    config.data.sensor_size = config_dict.placeholder(tuple)  # events, tonic: width, height; pixels
+    # events, tonic: microseconds from the first event that are used; unset: the whole recording
+    config.data.time_window = config_dict.placeholder(int)
+    config.data.columns = "xytp"  # events: of arrays (N, 4)
     config.data.examples = config_dict.placeholder(int)  # interval, identify: to train on
     config.data.teacher = "qif"  # identify: kind of the recorded neurons: qif, eif, lif
     config.data.skip_corrupt = False  # leave out images that can't be decoded, and count them
     config.data.workers = 0  # processes that read from disk; 0 for threads
-    config.data.memory_limit = 4.0  # folder: GiB of decoded images, above which it is streamed
+    # GiB; folder: of decoded images, above which it is streamed; events, tonic: of frames, at most
+    config.data.memory_limit = 4.0
     config.data.batch_size = 64  # images a training step, over all devices
     config.data.eval_batch_size = 360  # images an evaluation step, over all devices
     # Augmentation, in this order; streamed images are cropped and flipped when they are read.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 from lnm_jax import checks
-from lnm_jax.data import digits, events, folder, prepared, simulated, tasks
+from lnm_jax.data import digits, events, folder, prepared, recordings, simulated, tasks
 from lnm_jax.data.batches import eval_batches, steps_until, train_batches
-from lnm_jax.data.dataset import Dataset, Split, Stream, subset
+from lnm_jax.data.dataset import Dataset, Info, Split, Stream, check, info_of, subset
 from lnm_jax.data.tasks import TEACHERS
 from lnm_jax.errors import ConfigError
 
@@ -21,27 +22,39 @@ DATASETS = {
     "cifar10": functools.partial(prepared.load_cifar, name="cifar10"),
     "cifar100": functools.partial(prepared.load_cifar, name="cifar100"),
     "cifar10dvs": events.load,
+    "events": recordings.load,
     "imagenet2012": prepared.load_imagenet,
     "folder": folder.load,
     "folder_dvs": simulated.load_folder,
 }
 
 
+def find(field: str, name: str) -> Callable[..., Dataset]:
+    """The loader of that name: of `DATASETS`, "tonic:NAME", or an import path; see `checks.find`.
+
+    Raises: ConfigError that begins with the field, with the nearest known name.
+    """
+    if str(name).startswith(recordings.TONIC):
+        return recordings.find_tonic(field, name)
+    return checks.find(field, name, DATASETS)
+
+
 def load(name: str, **fields: Any) -> Dataset:
     """The data set of that name; its loader takes those fields that it has.
 
     Args:
-      name: of `DATASETS`, or the import path of anybody's own loader, "package.module:function":
-        a function whose keyword arguments are fields of `config.data`, `timesteps` or `progress`,
-        and which returns a `Dataset`.
+      name: of `DATASETS`; "tonic:NMNIST", with any name of tonic.datasets; or the import path of
+        anybody's own loader, "package.module:function": a function whose keyword arguments are
+        fields of `config.data`, `timesteps` or `progress`, and which returns a `Dataset`.
       fields: one of None keeps the loader's default.
 
-    Raises: ConfigError if the set needs a directory and got none, or as the loader does.
+    Raises: ConfigError if the set needs a directory and got none, as the loader does, or as
+      `check` does.
     """
-    loader = checks.find("config.data.name", name, DATASETS)
+    loader = find("config.data.name", name)
     has = inspect.signature(loader).parameters
     given = {key: value for key, value in fields.items() if key in has and value is not None}
     directory = has.get("directory")
     if directory and directory.default is directory.empty and "directory" not in given:
         raise ConfigError(f"config.data.directory must say where {name} is, got None")
-    return loader(**given)
+    return check(loader(**given))

@@ -9,11 +9,10 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from lnm_jax.data.auto_augment import auto_augment
-from lnm_jax.data.dataset import Dataset, Stream
+from lnm_jax.data.dataset import Info
 from lnm_jax.errors import ConfigError
 
 
@@ -57,7 +56,7 @@ def cutout(
     return jnp.where(inside[..., None], 0, image)
 
 
-def augmentation(fields, dataset: Dataset) -> Callable:
+def augmentation(fields, info: Info) -> Callable:
     """The function (key, example) -> float32 example that the fields of `config.data` ask for.
 
     In the order of the published recipes, each with a key of its own: crop, flip, AutoAugment,
@@ -65,20 +64,19 @@ def augmentation(fields, dataset: Dataset) -> Callable:
 
     Args:
       fields: crop_padding, flip, auto_augment and cutout, and the name for messages.
-      dataset: its mean and std normalise.
+      info: of the data set, whose mean and std normalise.
     Raises: ConfigError for an operation that the data set has no use for.
     """
-    shape, streamed = dataset.train.shape, isinstance(dataset.train, Stream)
-    dtype = np.dtype(np.uint8) if streamed else dataset.train.images.dtype
-    if fields.auto_augment and (len(shape), shape[-1], dtype) != (3, 3, np.uint8):
+    shape = info.shape
+    if fields.auto_augment and (len(shape), shape[-1], info.dtype) != (3, 3, "uint8"):
         raise ConfigError(
             f"config.data.auto_augment needs RGB images of type uint8; {fields.name} has examples "
-            f"of shape {shape}, {dtype}"
+            f"of shape {shape}, {info.dtype}"
         )
     size = min(shape[-3:-1])
     if fields.cutout > size:
         raise ConfigError(f"config.data.cutout must be at most {size}, got {fields.cutout}")
-    if streamed and (fields.crop_padding or fields.flip):
+    if info.streamed and (fields.crop_padding or fields.flip):
         raise ConfigError(
             "config.data.crop_padding and config.data.flip must be off for images that are "
             "streamed: reading crops and flips them"
@@ -92,7 +90,7 @@ def augmentation(fields, dataset: Dataset) -> Callable:
             image = random_flip(keys[1], image)
         if fields.auto_augment:
             image = auto_augment(keys[2], image)
-        image = normalise(image, dataset.mean, dataset.std)
+        image = normalise(image, info.mean, info.std)
         if fields.cutout:
             image = cutout(keys[3], image, fields.cutout)
         return image

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lnm_jax.data.dataset import Info
 from lnm_jax.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -98,6 +99,39 @@ def read(
         box = (*box[:2], min(box[2], image.width), min(box[3], image.height))
         pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box))
         return pixels[:, ::-1] if flip else pixels
+
+
+def read_example(path: str, info: Info) -> np.ndarray:
+    """An image file as an example of a data set, (H, W, C), or what a .npy file holds.
+
+    The image is resized and cut as `folder.load` does for evaluation; grey where C is 1 (ITU-R
+    601), and scaled from 255 to the data set's white.
+
+    Raises: ConfigError if the file can't be read, or the data set is none of images.
+    """
+    try:
+        if path.endswith(".npy"):
+            return np.load(path, allow_pickle=False)
+        with open(path, "rb") as file:
+            content = file.read()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise ConfigError(f"{path}: cannot be read ({reason})") from None
+    height, width, channels = info.shape[-3:]
+    if len(info.shape) != 3 or channels not in (1, 3) or info.dtype != "uint8":
+        raise ConfigError(f"{path}: the network takes examples {info.shape}: give a .npy file")
+    if height == width:
+        fraction = EVAL_FRACTION if info.streamed else 1.0
+        pixels = read(content, path, height, None, fraction)
+    else:
+        pixels = decode(content, path)
+        if pixels.shape[:2] != (height, width):
+            raise ConfigError(
+                f"{path}: {pixels.shape[1]}x{pixels.shape[0]} pixels, not {width}x{height}"
+            )
+    if channels == 1:
+        pixels = (pixels @ np.array([0.299, 0.587, 0.114]))[..., None]
+    return np.rint(pixels * (info.white / 255)).astype(np.uint8)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -68,11 +69,134 @@ class Dataset(NamedTuple):
     white: int = 255
 
 
-def unnormalised(train: Split, test: Split, num_classes: int, split: str) -> Dataset:
+class Info(NamedTuple):
+    """What is known of a data set without its examples: a network needs no more to be built.
+
+    Attributes:
+      shape: of one example, (H, W, C) or (T, H, W, C).
+      dtype: of its numbers.
+      streamed: whether training examples are read when they are needed.
+      train, test: how many examples.
+      num_classes, mean, std, split, classes, white: as of `Dataset`.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    streamed: bool
+    train: int
+    test: int
+    num_classes: int
+    mean: np.ndarray
+    std: np.ndarray
+    split: str
+    classes: tuple[str, ...]
+    white: int
+
+    def to_json(self) -> dict:
+        """As plain data; floats keep their value."""
+        arrays = {name: np.asarray(getattr(self, name)).tolist() for name in ("mean", "std")}
+        return self._asdict() | arrays
+
+    @classmethod
+    def from_json(cls, fields: dict) -> Info:
+        """Raises: TypeError or ValueError if it is not one."""
+        arrays = {name: np.array(fields[name], np.float32) for name in ("mean", "std")}
+        tuples = {name: tuple(fields[name]) for name in ("shape", "classes")}
+        return cls(**fields | arrays | tuples)
+
+    def differences(self, other: Info) -> list[str]:
+        """Fields in which two differ, as "train: 90, not 100"."""
+        ours, theirs = self.to_json(), other.to_json()
+        return [
+            f"{name}: {theirs[name]}, not {ours[name]}"
+            for name in ours
+            if json.dumps(ours[name]) != json.dumps(theirs[name])
+        ]
+
+
+def info_of(dataset: Dataset) -> Info:
+    """What is known of a data set without its examples."""
+    streamed = isinstance(dataset.train, Stream)
+    dtype = "uint8" if streamed else str(dataset.train.images.dtype)
+    sizes = len(dataset.train.labels), len(dataset.test.labels)
+    return Info(tuple(dataset.train.shape), dtype, streamed, *sizes, *dataset[2:])
+
+
+def unnormalised(
+    train: Split, test: Split, num_classes: int, split: str, classes: tuple[str, ...] = ()
+) -> Dataset:
     """A data set whose examples are taken as they are: mean 0, standard deviation 1."""
     channels = train.shape[-1]
     mean, std = np.zeros(channels, np.float32), np.ones(channels, np.float32)
-    return Dataset(train, test, num_classes, mean, std, split)
+    return Dataset(train, test, num_classes, mean, std, split, tuple(classes))
+
+
+def check(dataset: Dataset) -> Dataset:
+    """The data set, if it is one that can be trained on.
+
+    Labels may also be spikes of `num_classes` recorded neurons, (N, T, num_classes), 0 or 1. Of
+    images in memory 64 are looked at for numbers that are not finite.
+
+    Raises: ConfigError, one line: the split or field, the value and what is allowed.
+    """
+    for problem in _problems(dataset):
+        raise ConfigError(problem)
+    return dataset
+
+
+def _problems(dataset: Dataset) -> Iterator[str]:
+    """What is wrong; what comes after the first supposes that the first is right."""
+    if not isinstance(dataset, Dataset):
+        yield f"a data set must be a data.Dataset, got {type(dataset).__name__}"
+    classes = dataset.num_classes
+    if not isinstance(classes, int | np.integer) or classes < 1:
+        yield f"num_classes must be an integer >= 1, got {classes!r}"
+    train, test = dataset[:2]
+    yield from _split_problems("train", train, classes)
+    yield from _split_problems("test", test, classes)
+    if _looks(train) != _looks(test):
+        looks = "{} of {}, as those of train, got {} of {}".format(*_looks(train), *_looks(test))
+        yield f"test images must be {looks}"
+    if len(dataset.classes) not in (0, classes):
+        yield f"classes must name all {classes} or none, got {len(dataset.classes)} names"
+    mean, std = (np.asarray(value) for value in (dataset.mean, dataset.std))
+    for name, value in (("mean", mean), ("std", std)):
+        if value.shape != train.shape[-1:] or not np.isfinite(value).all():
+            count = train.shape[-1]
+            yield f"{name} must be a finite number for each of C = {count}, got {value.tolist()}"
+    if not (std > 0).all():
+        yield f"std must be above 0, got {std.tolist()}"
+
+
+def _split_problems(name: str, split: Split | Stream, classes: int) -> Iterator[str]:
+    if not isinstance(split, Split | Stream):
+        yield f"{name} must be a data.Split or data.Stream, got {type(split).__name__}"
+    (shape, dtype), labels = _looks(split), np.asarray(split.labels)
+    if len(shape) not in (3, 4):
+        yield f"{name} images must be (H, W, C) or (T, H, W, C) each, got {shape}"
+    if dtype != np.uint8 and dtype.kind != "f":
+        yield f"{name} images must be uint8 or floating-point, got {dtype}"
+    spikes = labels.shape[1:] == (shape[0], classes)
+    if labels.dtype.kind not in "iu" or not (labels.ndim == 1 or spikes):
+        yield f"{name} labels must be N integers, got {labels.dtype} of shape {labels.shape}"
+    if not len(labels):
+        yield f"{name} has 0 examples, at least 1 is needed"
+    last = 1 if spikes else classes - 1
+    for place in np.argwhere((labels < 0) | (labels > last))[:1].tolist():
+        yield f"{name} labels must be 0 to {last}, got {labels[*place]} for example {place[0]}"
+    if isinstance(split, Split):
+        if len(split.images) != len(labels):
+            count = f"{len(split.images)} images and {len(labels)} labels"
+            yield f"{name} must have a label an image, got {count}"
+        for index in np.unique(np.linspace(0, len(labels) - 1, 64).astype(int)):
+            if not np.isfinite(split.images[index]).all():
+                yield f"{name} images must be finite, image {index} is not"
+
+
+def _looks(split: Split | Stream) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of an example."""
+    dtype = np.uint8 if isinstance(split, Stream) else split.images.dtype
+    return tuple(split.shape), np.dtype(dtype)
 
 
 def mean_std(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

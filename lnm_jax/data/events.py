@@ -1,10 +1,11 @@
-"""Recordings of an event camera as frames: CIFAR10-DVS through tonic, cached on disk."""
+"""Events of a camera as frames; CIFAR10-DVS, read by tonic and cached on disk."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import importlib.metadata
+import math
 import multiprocessing
 import os
 import re
@@ -14,6 +15,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from lnm_jax.data import folder
 from lnm_jax.data.dataset import Dataset, Split, positive, unnormalised
 from lnm_jax.errors import ConfigError
 from lnm_jax.files import cached, stamps
@@ -24,8 +26,10 @@ CLASSES = (
 )  # fmt: skip
 SENSOR = (128, 128)  # of CIFAR10-DVS: width and height, pixels
 SIMULATED = b"SIMULATED"  # the first word of README.txt beside recordings that are
-VERSION = 1  # of the frames: raised when the same recording gives others
+VERSION = 2  # of the frames: raised when the same recording gives others
+AEDAT4 = folder.Kind("recordings", (".aedat4",))
 MAGIC = b"#!AER-DAT4.0\r\n"
+SECONDS = 100_000  # times with fractions that span less than this, in microseconds, are seconds
 MAX_HEADER = 1 << 24  # bytes; a description is some thousand
 
 
@@ -54,7 +58,7 @@ def load(*, directory: str, timesteps: int = 10, image_size: int = 48, workers: 
     """
     positive(timesteps=timesteps, image_size=image_size)
     root = os.path.join(os.path.abspath(os.path.expanduser(directory)), "CIFAR10DVS")
-    train, test = _recordings(root)
+    train, test, ignored = _recordings(root)
     paths = [path for path, _ in train + test]
     labels = np.array([label for _, label in train + test], np.int32)
     read = functools.partial(_read, timesteps=timesteps, image_size=image_size)
@@ -75,41 +79,120 @@ def load(*, directory: str, timesteps: int = 10, image_size: int = 48, workers: 
     with contextlib.suppress(OSError), open(os.path.join(root, "README.txt"), "rb") as file:
         if file.readline().startswith(SIMULATED):
             split += ", simulated recordings"
+    split += folder.left_out(ignored, AEDAT4)
     parts = np.s_[: len(train)], np.s_[len(train) :]
     splits = (Split(images[part], labels[part]) for part in parts)
-    return unnormalised(*splits, len(CLASSES), split)
+    return unnormalised(*splits, len(CLASSES), split, CLASSES)
 
 
 def frames(
-    events: np.ndarray, *, sensor_size: tuple[int, int], timesteps: int, image_size: int
+    events: np.ndarray,
+    *,
+    sensor_size: tuple[int, int],
+    timesteps: int,
+    image_size: int | None = None,
+    time_window: int | None = None,
 ) -> np.ndarray:
     """Counts events in `timesteps` equal parts of the recording, and resizes the counts.
 
-    A recording lasts from its first event to its last. tonic's ToFrame ends each part before its
-    stop, so the last event is in none, nor are those of the last `timesteps` - 1 microseconds
+    A recording lasts from its first event to its last. As in tonic's ToFrame each part ends before
+    its stop, so the last event is in none, nor are those of the last `timesteps` - 1 microseconds
     where the duration is no multiple. No events give frames of zeros.
 
     A resized pixel is the mean count of the sensor's pixels under its area, those at its edge by
     the share that is under it (128 to 48: 8/3 x 8/3 pixels). So every event counts once, and
-    a frame's mean does not depend on its size.
+    a frame's mean does not depend on its size. Above 2,048 float16 rounds.
 
     Args:
-      events: (N,) with fields t (microseconds), x, y (pixels), p (ON).
+      events: (N,) with fields t (microseconds, in order), x, y (pixels), and p: 0 (OFF) and 1 (ON),
+        or -1 and 1.
       sensor_size: width and height, pixels.
-    Returns: (T, image_size, image_size, 2), float16, events per sensor pixel; OFF, then ON.
-    Raises: ValueError for an event outside of the sensor.
-    References: https://tonic.readthedocs.io, transforms.ToFrame(n_time_bins).
+      image_size: of a frame's longer side, pixels; None for the sensor's.
+      time_window: microseconds from the first event that are divided; None for the recording.
+    Returns: (T, H, W, 2), float16, events per sensor pixel; OFF, then ON. See `frame_size`.
+    Raises: ValueError, one line: the event, its value and what is allowed.
+    References: https://tonic.readthedocs.io, transforms.ToFrame(n_time_bins), which counts in 16
+      bits.
     """
-    from tonic.transforms import ToFrame
-
+    events = np.asarray(events)
+    _check(events, sensor_size)
     width, height = sensor_size
-    if len(events) and (events["x"].max() >= width or events["y"].max() >= height):
-        raise ValueError(f"events outside of the {width}x{height} sensor")
-    if (events["t"][1:] < events["t"][:-1]).any():  # ToFrame bisects the times
+    rows, columns = frame_size(sensor_size, image_size)
+    if not len(events):
+        return np.zeros((timesteps, rows, columns, 2), np.float16)
+    part = _part(events["t"], timesteps, time_window)
+    t, x, y = (events[name].astype(np.int64) for name in "txy")
+    frame = (t - t[0]) // part
+    place = ((2 * frame + (events["p"] > 0)) * height + y) * width + x
+    shape = (timesteps, 2, height, width)
+    counts = np.bincount(place[frame < timesteps], minlength=math.prod(shape)).reshape(shape)
+    if image_size is not None:
+        counts = _means(_means(counts, columns).swapaxes(2, 3), rows).swapaxes(2, 3)
+    if (most := counts.max()) > np.finfo(np.float16).max:
+        raise ValueError(f"{most:.0f} events of a pixel in a timestep; at most 65504 are allowed")
+    return counts.transpose(0, 2, 3, 1).astype(np.float16)
+
+
+def frame_size(sensor_size: tuple[int, int], image_size: int | None) -> tuple[int, int]:
+    """Height and width of a frame in the sensor's proportions; image_size is the longer one's."""
+    width, height = sensor_size
+    share = (image_size or max(sensor_size)) / max(sensor_size)
+    return max(1, round(share * height)), max(1, round(share * width))
+
+
+def _check(events: np.ndarray, sensor_size: tuple[int, int]) -> None:
+    """Raises: ValueError for fields, places or polarities that are not those of `frames`."""
+    names = events.dtype.names or ()
+    if events.ndim != 1 or not {*"txyp"} <= {*names}:
+        raise ValueError(
+            f"events must be a structured array (N,) with fields t, x, y, p; got shape "
+            f"{events.shape}, {'fields ' + ', '.join(names) if names else 'no fields'}"
+        )
+
+    def refuse(wrong: np.ndarray, field: str, allowed: str) -> None:
+        for index in np.flatnonzero(wrong)[:1].tolist():
+            raise ValueError(f"event {index} has {field} = {events[field][index]}, {allowed}")
+
+    for name in "txyp":
+        if events.dtype[name].kind not in ("biuf" if name == "p" else "iuf"):
+            raise ValueError(f"events must be numbers, got {events.dtype[name]} for {name}")
+    for name, size in zip("xy", sensor_size, strict=True):
+        value, sensor = events[name], "x".join(map(str, sensor_size))
+        allowed = f"outside of the {sensor} sensor: whole numbers from 0 to {size - 1}"
+        refuse(~((value >= 0) & (value < size) & (value % 1 == 0)), name, allowed)
+    p = events["p"]
+    off = -1 if (p == -1).any() else 0
+    refuse((p != off) & (p != 1), "p", "not a polarity: 0 and 1, or -1 and 1")
+
+
+def _part(t: np.ndarray, timesteps: int, time_window: int | None) -> int:
+    """Microseconds of a timestep.
+
+    Raises: ValueError for times that go back, are no microseconds or do not fill the timesteps.
+    """
+    for index in (np.flatnonzero(~(t[1:] >= t[:-1]))[:1] + 1).tolist():
+        raise ValueError(f"event {index} goes back in time, from t = {t[index - 1]} to {t[index]}")
+    first, last = t[[0, -1]].tolist()
+    seconds = last - first < SECONDS and (t % 1 != 0).any()
+    if seconds or not timesteps <= last - first < math.inf:
+        raise ValueError(
+            f"times from {first} to {last} must be microseconds, not seconds, and last at least "
+            f"timesteps = {timesteps}"
+        )
+    duration = int(last - first)
+    if time_window is not None and not timesteps <= time_window <= duration:
+        raise ValueError(
+            f"time_window = {time_window} microseconds must be from timesteps = {timesteps} to the "
+            f"recording's {duration}"
+        )
+    return (time_window or duration) // timesteps
+
+
+def in_order(events: np.ndarray) -> np.ndarray:
+    """The events sorted by time: those of published recordings may not be."""
+    if (events["t"][1:] < events["t"][:-1]).any():
         events = events[np.argsort(events["t"], kind="stable")]
-    counts = ToFrame(sensor_size=(width, height, 2), n_time_bins=timesteps)(events)
-    resized = _means(_means(counts, image_size).swapaxes(2, 3), image_size)  # T, P, W, H
-    return resized.transpose(0, 3, 2, 1).astype(np.float16)
+    return events
 
 
 def _means(values: np.ndarray, size: int) -> np.ndarray:
@@ -152,9 +235,10 @@ def stacked(
         return np.fromiter(results, np.dtype((np.float16, shape)), len(items))
 
 
-def _recordings(root: str) -> tuple[list, list]:
+def _recordings(root: str) -> tuple[list, list, int]:
     """(path, label) of the training and test recordings, class after class, by number.
 
+    And how many other entries there are.
     Raises: ConfigError that says what is expected if a class is missing, unknown or too small.
     """
 
@@ -168,18 +252,20 @@ def _recordings(root: str) -> tuple[list, list]:
         parts = re.split(r"(\d+)", name)
         return [int(part) if part.isdecimal() else part for part in parts]
 
-    try:
-        found = {
-            entry.name: sorted((x for x in os.listdir(entry) if x.endswith(".aedat4")), key=number)
-            for entry in os.scandir(root)
-            if entry.is_dir()
-        }
-    except OSError as error:
-        raise problem(error.strerror) from error
-    names = {name for name, files in found.items() if files}
-    if not names:
+    if not os.path.isdir(root):
+        raise problem("No such file or directory")
+    found, ignored = {}, 0
+    for entry in folder.entries(root):
+        inside = folder.entries(entry.path) if folder.is_class(entry) else []
+        files = sorted((file.name for file in inside if AEDAT4.has(file)), key=number)
+        if files:
+            found[entry.name] = files
+            ignored += len(inside) - len(files)
+        elif entry.name != "README.txt":
+            ignored += 1
+    if not found:
         raise problem("no recordings")
-    if wrong := sorted(names ^ set(CLASSES)):
+    if wrong := sorted({*found} ^ {*CLASSES}):
         raise problem("missing or unknown class folder: " + ", ".join(wrong))
     train, test = [], []
     for label, name in enumerate(CLASSES):
@@ -189,23 +275,35 @@ def _recordings(root: str) -> tuple[list, list]:
         kept = max(1, round(len(those) / 10))
         train += those[:-kept]
         test += those[-kept:]
-    return train, test
+    return train, test, ignored
 
 
 def _read(path: str, *, timesteps: int, image_size: int) -> np.ndarray:
     """Frames of one recording; a ConfigError names a file that is not whole."""
+    try:
+        events = in_order(read_aedat4(path))
+        return frames(events, sensor_size=SENSOR, timesteps=timesteps, image_size=image_size)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}; unpack it from {SOURCE}") from error
+
+
+def read_aedat4(path: str) -> np.ndarray:
+    """Events of a recording, (N,) with fields t, x, y and p.
+
+    Raises: ValueError that says what is wrong with a file that is not whole.
+    """
     from tonic.io import read_aedat4
 
     _check_header(path)
     try:
         events = read_aedat4(path)
         events.dtype.names = ("t", "x", "y", "p")
-        return frames(events, sensor_size=SENSOR, timesteps=timesteps, image_size=image_size)
+        return events
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # aedat's panics, of damaged headers, are no Exception
         why = str(error).split("\n")[0] or type(error).__name__
-        raise ConfigError(f"{path}: cut off or damaged ({why}); unpack it from {SOURCE}") from error
+        raise ValueError(f"cut off or damaged ({why})") from error
 
 
 def _check_header(path: str) -> None:
@@ -213,20 +311,18 @@ def _check_header(path: str) -> None:
 
     aedat 2.3 aborts the process on some descriptions that are not, with no exception to catch.
 
-    Raises: ConfigError that names the file.
+    Raises: ValueError.
     """
     try:
         with open(path, "rb") as file:
             magic, size = file.read(len(MAGIC)), file.read(4)
             header = file.read(min(int.from_bytes(size, "little"), MAX_HEADER))
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+        raise ValueError(f"cannot be read ({error.strerror})") from error
     if magic != MAGIC:
-        raise ConfigError(f"{path}: not an AEDAT4 recording; unpack the data set again")
+        raise ValueError("not an AEDAT4 recording")
     start, stop = header.find(b"<dv"), header.rfind(b"</dv>")
     try:
         ElementTree.fromstring(header[max(start, 0) : stop + len(b"</dv>")])
     except (ElementTree.ParseError, ValueError) as error:
-        raise ConfigError(
-            f"{path}: the AEDAT4 header is cut off or damaged; unpack the data set again"
-        ) from error
+        raise ValueError("the AEDAT4 header is cut off or damaged") from error

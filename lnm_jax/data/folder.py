@@ -1,13 +1,15 @@
-"""Image folders: train/<class>/* and test/<class>/*, in memory or streamed.
+"""Image folders: train/<class>/* and test/<class>/*, or <class>/*, in memory or streamed.
 
 Classes are the directories' names, sorted. Links are followed wherever they lead, since image
 sets are often linked into place. Hidden files, files that are no images by their extension and
-directories inside a class are left out and counted in `Dataset.split`.
+directories inside a class are left out and counted in `Dataset.split`. Recordings lie in the same
+folders (`recordings`).
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
 import math
 import os
@@ -21,13 +23,29 @@ from lnm_jax.data import crops
 from lnm_jax.data.dataset import Dataset, Split, Stream, mean_std
 from lnm_jax.errors import ConfigError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm")
 TEST_NAMES = ("test", "val", "validation")
+SIMULATED = "simulated_frames"  # what `simulated` keeps beside the classes
 Decode = Callable[[bytes, str], np.ndarray]  # (content, name) -> (H, W, 3), uint8
 Read = Callable[[int, np.random.Generator | None], np.ndarray]  # see `Stream`
 SAMPLE = 1024  # training images that tell a stream's mean and standard deviation
 
 _log = logging.getLogger(__name__)
+
+
+class Kind(NamedTuple):
+    """What the files of a folder are: in words, and their extensions."""
+
+    what: str
+    extensions: tuple[str, ...]
+    belong: str = "{what} belong in train/<class>/ and {test}/<class>/"
+
+    def has(self, entry: os.DirEntry) -> bool:
+        """Whether the entry of a class's directory is such a file."""
+        name = entry.name.lower()
+        return name.endswith(self.extensions) and not name.startswith(".") and not entry.is_dir()
+
+
+IMAGES = Kind("images", (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm"))
 
 
 def load(
@@ -38,14 +56,17 @@ def load(
     workers: int = 0,
     memory_limit: float = 4.0,
     progress: bool = True,
+    seed: int = 0,
+    test_share: float = 0.2,
 ) -> Dataset:
-    """A tree of images, train/<class>/* and test/<class>/*, as RGB.
+    """A tree of images, train/<class>/* and test/<class>/*, or <class>/*, as RGB.
 
     A set that fits is decoded into memory once; a larger one is streamed, with random resized
     crops and flips for training and centre crops for evaluation.
 
     Args:
-      directory: has train/ and test/; val/ or validation/ serve where there is no test/.
+      directory: has train/ and test/; val/ or validation/ serve where there is no test/. Where
+        there is none of them it has the classes, and `draw` splits each.
       image_size: pixels a side. In memory, the short side is resized to it and the centre cut
         out. None: every image has the first one's size, and the set must fit into memory.
       skip_corrupt: leaves out images that can't be decoded, and counts them in `Dataset.split`.
@@ -54,12 +75,14 @@ def load(
       workers: processes that read a stream ahead; 0 reads in threads.
       memory_limit: GiB that the decoded images of both splits may take together.
       progress: shows a bar in a terminal while decoding takes longer than two seconds.
+      seed, test_share: of the split that is drawn.
     Returns: mean and std are exact over training images in memory; of a stream they are those
       of the centre crops of at most 1,024 training images, evenly spaced in its order.
     Raises: ConfigError that names the missing directory, the class that only one split has, the
       class without images, or the file that is corrupt, unreadable or of another size.
     """
-    train, test = list_splits(directory, TEST_NAMES, skip_corrupt)
+    drawn = (seed, test_share)
+    train, test, words = list_splits(directory, TEST_NAMES, skip_corrupt, drawn=drawn)
     if image_size is None:
         decode = crops.decode
         images = (train.decoded(index, decode) for index in range(len(train.labels)))
@@ -76,7 +99,7 @@ def load(
                 f"{directory}: {size:.3g} GiB decoded, more than config.data.memory_limit="
                 f"{memory_limit:g}; set config.data.image_size to stream it, or raise the limit"
             )
-        dataset = streamed(train, test, image_size, workers, mean=None, std=None)
+        dataset = streamed(train, test, words, image_size, workers, mean=None, std=None)
         last = len(train.labels) - 1
         indices = np.linspace(0, last, min(SAMPLE, last + 1)).astype(int).tolist()
         centre = functools.partial(dataset.train.read, rng=None)
@@ -86,10 +109,10 @@ def load(
     train_split, train_lost = _decode_all(train, decode, shape, progress)
     test_split, test_lost = _decode_all(test, decode, shape, progress)
     mean, std = mean_std(train_split.images)
-    words = _describe(train, test)
     if skip_corrupt:
         words += f"; corrupt and left out: {train_lost} for training, {test_lost} for test"
-    return Dataset(train_split, test_split, len(train.classes), mean, std, words)
+    classes = tuple(train.classes)
+    return Dataset(train_split, test_split, len(classes), mean, std, words, classes)
 
 
 def read_or_next(
@@ -124,7 +147,7 @@ def _warn_skipped(problem: str) -> None:
 
 
 class _Files(NamedTuple):
-    """The images of a split, class by class, each class in the order of the names.
+    """The files of a split, class by class, each class in the order of the names.
 
     Names are bytes in one array: a million strings would take seconds and hundreds of megabytes
     to send to each worker.
@@ -134,7 +157,7 @@ class _Files(NamedTuple):
     classes: list[str]
     names: np.ndarray  # (N,), as the file system spells them
     labels: np.ndarray  # (N,), int32
-    ignored: int  # entries that are no images
+    ignored: int  # entries that are not of the kind
     skip_corrupt: bool
 
     def path(self, index: int) -> str:
@@ -166,49 +189,93 @@ class _Files(NamedTuple):
 
 
 def list_splits(
-    directory: str, test_names: tuple[str, ...], skip_corrupt: bool
-) -> tuple[_Files, _Files]:
-    """The images of train/ and of the first of test_names that is there, as `load` describes."""
+    directory: str,
+    test_names: tuple[str, ...],
+    skip_corrupt: bool,
+    *,
+    kind: Kind = IMAGES,
+    drawn: tuple[int, float] | None = None,
+) -> tuple[_Files, _Files, str]:
+    """The files of train/ and of the first of test_names that is there, and the split in words.
+
+    Args:
+      drawn: seed and share of `draw`, where neither is there but classes are.
+    """
     names = os.listdir(directory) if os.path.isdir(directory) else []
     test_name = next((name for name in test_names if name in names), test_names[0])
     paths = [os.path.join(directory, name) for name in ("train", test_name)]
+    if drawn and not {"train", *test_names} & {*names} and _has_classes(directory, kind):
+        files = _list(directory, skip_corrupt, kind)
+        paths = map(files.path, range(len(files.labels)))
+        below = [os.fsencode(os.path.relpath(path, directory)) for path in paths]
+        for_test, words = draw(below, files.labels, *drawn, directory)
+        parts = ((files.names[part], files.labels[part]) for part in (~for_test, for_test))
+        train, test = (files._replace(names=names, labels=labels) for names, labels in parts)
+        return train, test, words + left_out(files.ignored, kind)
     for path in (directory, *paths):
         if not os.path.isdir(path):
-            wanted = f"images belong in train/<class>/ and {test_name}/<class>/"
+            wanted = kind.belong.format(what=kind.what, test=test_name)
             raise ConfigError(f"{path}: no such directory; {wanted}")
-    train, test = (_list(path, skip_corrupt) for path in paths)
+    train, test = (_list(path, skip_corrupt, kind) for path in paths)
     if differ := sorted(set(train.classes) ^ set(test.classes)):
         some = ", ".join(differ[:5]) + (", ..." if len(differ) > 5 else "")
         raise ConfigError(f"{directory}: only one of train/ and {test_name}/ has class {some}")
-    return train, test
+    words = f"directories train and {test_name}"
+    words += left_out(train.ignored + test.ignored, kind)
+    return train, test, words
 
 
-def _list(directory: str, skip_corrupt: bool) -> _Files:
+def draw(
+    names: Sequence[bytes], labels: np.ndarray, seed: int, share: float, root: str
+) -> tuple[np.ndarray, str]:
+    """Which files are for testing: a share of each class, at least one in both parts.
+
+    Of each class those with the smallest hash of seed and name, so that a file more or less moves
+    at most one other between the parts.
+
+    Args:
+      names: of the files, below root.
+      labels: (N,).
+    Returns: (N,), bool, True for testing; and the split in words.
+    Raises: ConfigError that names the only file of a class.
+    """
+    hashes = np.array([hashlib.sha256(b"%d/%b" % (seed, name)).digest() for name in names], "S32")
+    test = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        those = np.flatnonzero(labels == label)
+        if len(those) < 2:
+            path = os.path.join(root, os.fsdecode(names[those[0]]))
+            raise ConfigError(f"{path}: the only one of its class; at least 2 are needed to split")
+        count = min(max(1, round(share * len(those))), len(those) - 1)
+        test[those[np.argsort(hashes[those], kind="stable")[:count]]] = True
+    words = f"drawn with seed {seed}, {100 * share:g} % of each class for testing"
+    return test, f"{words}: {(~test).sum()} train, {test.sum()} test"
+
+
+def _list(directory: str, skip_corrupt: bool, kind: Kind) -> _Files:
     classes, names, counts, ignored = [], [], [], 0
-    for entry in _entries(directory):
-        if entry.name.startswith(".") or not entry.is_dir():
+    for entry in entries(directory):
+        if not is_class(entry):
             ignored += 1
             continue
-        files = _entries(entry.path)
-        images = [os.fsencode(file.name) for file in files if _is_image(file)]
-        if not images:
-            raise ConfigError(f"{entry.path}: no images ({', '.join(EXTENSIONS)}) in this class")
+        files = entries(entry.path)
+        found = [os.fsencode(file.name) for file in files if kind.has(file)]
+        if not found:
+            some = f"no {kind.what} ({', '.join(kind.extensions)})"
+            raise ConfigError(f"{entry.path}: {some} in this class")
         classes.append(entry.name)
-        names += images
-        counts.append(len(images))
-        ignored += len(files) - len(images)
+        names += found
+        counts.append(len(found))
+        ignored += len(files) - len(found)
     if not classes:
-        raise ConfigError(f"{directory}: no class directories; images belong in <class>/ here")
+        wanted = f"{kind.what} belong in <class>/ here"
+        raise ConfigError(f"{directory}: no class directories; {wanted}")
     labels = np.repeat(np.arange(len(classes), dtype=np.int32), counts)
     return _Files(directory, classes, np.array(names), labels, ignored, skip_corrupt)
 
 
-def _is_image(entry: os.DirEntry) -> bool:
-    name = entry.name.lower()
-    return name.endswith(EXTENSIONS) and not name.startswith(".") and not entry.is_dir()
-
-
-def _entries(directory: str) -> list[os.DirEntry]:
+def entries(directory: str) -> list[os.DirEntry]:
+    """What is in a directory, by name. Raises: ConfigError if it can't be read."""
     try:
         with os.scandir(directory) as entries:
             return sorted(entries, key=lambda entry: entry.name)
@@ -216,26 +283,39 @@ def _entries(directory: str) -> list[os.DirEntry]:
         raise ConfigError(f"{directory}: {error.strerror}; make it readable") from None
 
 
-def _describe(train: _Files, test: _Files) -> str:
-    names = (os.path.basename(files.directory) for files in (train, test))
-    words = "directories " + " and ".join(names)
-    if ignored := train.ignored + test.ignored:
-        words += f"; not images and ignored: {ignored}"
-    return words
+def is_class(entry: os.DirEntry) -> bool:
+    """Whether its entry is a class, by its name."""
+    return entry.is_dir() and not entry.name.startswith(".") and entry.name != SIMULATED
+
+
+def _has_classes(directory: str, kind: Kind) -> bool:
+    folders = filter(is_class, entries(directory) if os.path.isdir(directory) else [])
+    return any(kind.has(file) for folder in folders for file in entries(folder.path))
+
+
+def left_out(count: int, kind: Kind) -> str:
+    """In words, to end `Dataset.split`."""
+    return f"; not {kind.what} and ignored: {count}" if count else ""
 
 
 def streamed(
-    train: _Files, test: _Files, image_size: int, workers: int, *, mean: np.ndarray, std: np.ndarray
+    train: _Files,
+    test: _Files,
+    words: str,
+    image_size: int,
+    workers: int,
+    *,
+    mean: np.ndarray,
+    std: np.ndarray,
 ) -> Dataset:
     """Files of `list_splits` as streams; None for mean and std leaves them to the caller."""
     splits = []
     for files in (train, test):
         read = functools.partial(files.crop, size=image_size)
         splits.append(stream(read, files.labels, image_size, workers, files.skip_corrupt))
-    words = _describe(train, test)
     if train.skip_corrupt:
         words += "; a corrupt image is replaced by the next of its class"
-    return Dataset(*splits, len(train.classes), mean, std, words)
+    return Dataset(*splits, len(train.classes), mean, std, words, tuple(train.classes))
 
 
 def _decode_all(

@@ -93,6 +93,7 @@ def load_cifar(*, name: str, directory: str | os.PathLike) -> Dataset:
         num_classes=builder.info.features["label"].num_classes,
         **MEAN_STD[name],
         split="the official training and test sets",
+        classes=tuple(builder.info.features["label"].names),
     )
 
 
@@ -209,8 +210,8 @@ def load_imagenet(
     """
     path = locate(IMAGENET, directory)
     if path is None:
-        train, test = folder.list_splits(directory, ("val",), skip_corrupt)
-        return folder.streamed(train, test, image_size, workers, **MEAN_STD[IMAGENET])
+        splits = folder.list_splits(directory, ("val",), skip_corrupt)
+        return folder.streamed(*splits, image_size, workers, **MEAN_STD[IMAGENET])
     builder = _open(path)
 
     def stream(split: str) -> Stream:
@@ -224,6 +225,7 @@ def load_imagenet(
         num_classes=builder.info.features["label"].num_classes,
         **MEAN_STD[IMAGENET],
         split="the official training set; the official validation set is the test set",
+        classes=tuple(builder.info.features["label"].names),
     )
 
 

@@ -48,6 +48,8 @@ def load_folder(
     workers: int = 0,
     memory_limit: float = 4.0,
     progress: bool = True,
+    seed: int = 0,
+    test_share: float = 0.2,
 ) -> Dataset:
     """The images of a folder as a simulated 128x128 event camera sees them move.
 
@@ -55,7 +57,7 @@ def load_folder(
     frames are kept in <directory>/simulated_frames.
 
     Args:
-      directory, skip_corrupt, memory_limit, progress: see `folder.load`.
+      directory, skip_corrupt, memory_limit, progress, seed, test_share: see `folder.load`.
       timesteps, image_size, workers: see `before_camera`.
     Raises: ConfigError if the images do not fit into memory, or as `folder.load`.
     """
@@ -65,6 +67,8 @@ def load_folder(
         skip_corrupt=skip_corrupt,
         memory_limit=memory_limit,
         progress=progress,
+        seed=seed,
+        test_share=test_share,
     )
     if not isinstance(still.train, Split):
         raise ConfigError(
@@ -77,7 +81,7 @@ def load_folder(
         event_camera.Motion(),
         timesteps=timesteps,
         image_size=image_size,
-        cache=os.path.join(directory, "simulated_frames"),
+        cache=os.path.join(directory, folder.SIMULATED),
         workers=workers,
     )
 
@@ -134,6 +138,7 @@ def before_camera(
         test=Split(made[trained:], still.test.labels),
         num_classes=still.num_classes,
         split=f"{still.split}, simulated recordings",
+        classes=still.classes,
     )
 
 

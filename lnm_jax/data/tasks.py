@@ -50,7 +50,8 @@ def interval(*, timesteps: int = 30, examples: int = 4000, seed: int = 0) -> Dat
         raise ConfigError(f"config.timesteps must be at least {needed} here, got {timesteps}")
     rng = np.random.default_rng(seed)
     train, test = (_pulses(rng, count, timesteps) for count in (examples, INTERVAL_TEST))
-    return unnormalised(train, test, len(DELAYS), f"drawn with seed {seed}")
+    classes = (f"{delay} timesteps" for delay in DELAYS)
+    return unnormalised(train, test, len(DELAYS), f"drawn with seed {seed}", classes)
 
 
 def _pulses(rng: np.random.Generator, count: int, timesteps: int) -> Split:

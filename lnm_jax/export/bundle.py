@@ -47,7 +47,7 @@ def contents(network: Network, *, int8: bool = False) -> tuple[dict, dict[str, n
       int8: kernels as integers with a scale for each output channel.
     Raises: ConfigError for neurons of more than one variable.
     """
-    config, dataset = network.experiment.config, network.experiment.dataset
+    config, info = network.experiment.config, network.experiment.info
     arrays, nodes = {}, []
     for node in network.nodes:
         own, facts = {}, {}
@@ -67,9 +67,10 @@ def contents(network: Network, *, int8: bool = False) -> tuple[dict, dict[str, n
         "format": FORMAT,
         "data": config.data.name,
         "example": list(network.example),
-        "classes": dataset.num_classes,
-        "mean": np.asarray(dataset.mean, float).tolist(),
-        "std": np.asarray(dataset.std, float).tolist(),
+        "classes": info.num_classes,
+        "names": list(info.classes),
+        "mean": np.asarray(info.mean, float).tolist(),
+        "std": np.asarray(info.std, float).tolist(),
         "weights": "int8" if int8 else "float32",
         "nodes": nodes,
         "arrays": {name: list(x.shape) for name, x in sorted(arrays.items())},

@@ -35,7 +35,7 @@ class Network(NamedTuple):
     @property
     def example(self) -> tuple[int, ...]:
         """Shape of one example, (H, W, C) or (T, H, W, C)."""
-        return tuple(self.experiment.dataset.train.shape)
+        return tuple(self.experiment.info.shape)
 
     def of(self, name: str) -> dict:
         """Parameters of the module that a node is named after; a spiking layer's are its neuron's.
@@ -49,8 +49,8 @@ class Network(NamedTuple):
 
     def inputs(self, images) -> jax.Array:
         """Examples (B, ...) in the unit of the data set as the model takes them."""
-        dataset = self.experiment.dataset
-        return steps.time_first(augment.normalise(images, dataset.mean, dataset.std))
+        info = self.experiment.info
+        return steps.time_first(augment.normalise(images, info.mean, info.std))
 
     def logits(self, images) -> jax.Array:
         """(B, K) for a batch of examples (B, ...) in the unit of the data set."""
@@ -126,18 +126,17 @@ def prepare(run: Run) -> Network:
     model, variables = fold_batch_norm(this.model, run.state.variables)
     # Exports compute in float32 whatever the run did, and need no backward pass.
     model = model.clone(dtype=jnp.float32, backend="scan", remat="none")
-    nodes = graph.trace(model, variables, tuple(this.dataset.train.shape))
+    nodes = graph.trace(model, variables, tuple(this.info.shape))
     return Network(this, model, jax.device_get(variables["params"]), nodes)
 
 
 def accuracy(network: Network) -> float:
     """Percent of the run's test split that the network classifies right."""
     this, model = network.experiment, network.model
-    dataset = this.dataset
     loss = losses.build(this.config)
     step = steps.make_eval_step(
         model.clone(axis_name=parallel.AXIS, readout=loss.readout),
-        prepare=lambda image: augment.normalise(image, dataset.mean, dataset.std),
+        prepare=lambda image: augment.normalise(image, this.info.mean, this.info.std),
         loss=loss,
         axis_name=parallel.AXIS,
     )

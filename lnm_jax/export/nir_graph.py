@@ -31,7 +31,7 @@ def best_lif(network: Network) -> dict[str, np.ndarray]:
     examples, as 4.2.3 lowers degrees.
     """
     this, model = network.experiment, network.model
-    size = min(this.config.data.eval_batch_size, len(this.dataset.train.labels))
+    size = min(this.config.data.eval_batch_size, this.info.train)
     images = next(data.eval_batches(this.dataset.train, size))["image"]
 
     def fit(path, u):
@@ -116,12 +116,12 @@ def build(network: Network):
 
 
 def _metadata(network, shape):
-    dataset = network.experiment.dataset
+    info = network.experiment.info
     return {
         "dt": DT,
         "timesteps": shape[0] if len(shape) == 4 else network.model.timesteps,
-        "mean": np.asarray(dataset.mean),
-        "std": np.asarray(dataset.std),
+        "mean": np.asarray(info.mean),
+        "std": np.asarray(info.std),
     }
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lnm_jax import neurons
+from lnm_jax import checks, neurons
 from lnm_jax.neurons.neuron import state_dtype
 
 SHARING = ("layer", "channel")
@@ -16,10 +16,16 @@ STARTS = ("reset", "learned")
 
 
 def check(neuron, *, sharing="layer", window=0.0, start="reset", membrane_norm=False, **_) -> None:
-    """What fields of `Spiking` ask of a neuron.
+    """The fields of a `Spiking`, and what they ask of its neuron.
 
     Raises: ValueError naming the field, prefixed by "spiking.", its value and what is allowed.
     """
+    if not isinstance(neuron, neurons.Neuron | neurons.Parallel):
+        hint = "; make one by neurons.lnm() or another factory" if callable(neuron) else ""
+        raise ValueError(f"spiking.neuron must be a neuron, got {type(neuron).__name__}{hint}")
+    checks.one_of("spiking.sharing", sharing, SHARING)
+    checks.one_of("spiking.start", start, STARTS)
+    checks.at_least("spiking.window", window, 0)
     if sharing == "channel" and isinstance(neuron, neurons.Parallel):
         raise ValueError("spiking.sharing must be layer for a parallel neuron, got channel")
     asked = (("window", window, 0.0), ("start", start, "reset"))

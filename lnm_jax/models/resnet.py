@@ -87,7 +87,7 @@ class MembraneBlock(BasicBlock):
 
 def _sow_currents(block: BasicBlock, x: Array, train: bool) -> None:
     """For losses on what a block's neurons receive; a step that does not ask pays nothing."""
-    if block.is_mutable_collection("currents"):
+    if block.is_mutable_collection("currents") and not block.is_initializing():
         mean = x.mean(dtype=jnp.float32)
         if train and block.axis_name is not None:
             mean = jax.lax.pmean(mean, block.axis_name)
@@ -251,7 +251,8 @@ class SpikingResNet(SpikingNetwork):
             name=f"side_head_{number}",
         )
         logits = head(x.mean(0), train=train)
-        self.sow("side_logits", f"block_{number}", logits, reduce_fn=lambda _, new: new)
+        if not self.is_initializing():
+            self.sow("side_logits", f"block_{number}", logits, reduce_fn=lambda _, new: new)
 
 
 def _pieces(stage, before, side_heads):

@@ -5,6 +5,7 @@ params = neuron.init(jax.random.key(0))
 spikes = neurons.run(neuron, params, currents)  # (T, ...) -> (T, ...)
 """
 
+from lnm_jax.neurons.checking import check
 from lnm_jax.neurons.comparators import (
     clif,
     diet,
@@ -40,7 +41,7 @@ from lnm_jax.neurons.factories import (
     plif,
     qif,
 )
-from lnm_jax.neurons.firing import RESETS, Firing, firing
+from lnm_jax.neurons.firing import RESETS, Firing, factory, firing
 from lnm_jax.neurons.neuron import (
     Facts,
     Neuron,

@@ -335,14 +335,17 @@ def _fixed(f: Callable, facts: dict, arrays: dict, *, macs: int, limit: float | 
         lambda params, u: bound(f)(u),
         bounded=bound(_identity),
         limit=limit,
-        describe=lambda params: ({"drift": "polynomial", **facts, **own}, dict(arrays)),
+        describe=lambda params: (
+            {"drift": "polynomial", **facts, **own},
+            {name: np.array(values) for name, values in arrays.items()},
+        ),
         macs=macs,
     )
 
 
 def zero() -> Drift:
     """f = 0: the perfect integrator of IF."""
-    return _fixed(jnp.zeros_like, {}, {"theta": np.zeros(1)}, macs=0)
+    return _fixed(jnp.zeros_like, {}, {"theta": [0.0]}, macs=0)
 
 
 def line(decay: float) -> Drift:
@@ -353,7 +356,7 @@ def line(decay: float) -> Drift:
     """
     checks.between("decay", decay, 0, 1)
     slope = decay - 1
-    return _fixed(lambda u: slope * u, {}, {"theta": np.array([slope])}, macs=1)
+    return _fixed(lambda u: slope * u, {}, {"theta": [slope]}, macs=1)
 
 
 def quadratic(*, a_0: float, v_c: float, limit: float) -> Drift:
@@ -366,8 +369,9 @@ def quadratic(*, a_0: float, v_c: float, limit: float) -> Drift:
     """
     checks.positive("a_0", a_0)
     checks.positive("v_c", v_c)
-    theta = np.array([-a_0 * v_c, a_0])
-    return _fixed(lambda u: a_0 * u * (u - v_c), {}, {"theta": theta}, macs=2, limit=limit)
+    return _fixed(
+        lambda u: a_0 * u * (u - v_c), {}, {"theta": [-a_0 * v_c, a_0]}, macs=2, limit=limit
+    )
 
 
 def exponential(*, decay: float, delta_t: float, v_t: float, limit: float) -> Drift:
@@ -401,9 +405,10 @@ def parametric_line(decay: float, *, decay_input: bool) -> tuple[Drift, Callable
       decay: 1 - a at initialisation; strictly inside (0, 1).
       decay_input: whether a is the current's gain as well, which `Drift.describe` says.
     """
-    if not 0 < decay < 1:
+    traced = checks.traced(decay)
+    if not (traced or 0 < decay < 1):
         raise ValueError(f"decay must be > 0 and < 1, got {decay}")
-    start = math.log((1 - decay) / decay)
+    start = (jnp if traced else math).log((1 - decay) / decay)
 
     def rate(params):
         return jax.nn.sigmoid(params["w"])

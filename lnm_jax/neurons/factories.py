@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, Unpack
 
 import jax.numpy as jnp
 
 from lnm_jax import checks
 from lnm_jax.neurons import comparators, drift
-from lnm_jax.neurons.firing import Firing, FiringFields, firing
+from lnm_jax.neurons.firing import Firing, FiringFields, arguments, factory, firing
 from lnm_jax.neurons.neuron import Neuron, Parallel, integrate_and_fire, two_phase
 
 
+@factory
 def lnm(
     *,
     degree: int = 3,
@@ -85,6 +85,7 @@ def polynomial_of_two(theta, u, w, degree: int):
     return f
 
 
+@factory
 def lnm_two_variable(
     *,
     degree: int = 3,
@@ -157,11 +158,13 @@ def lnm_two_variable(
     )
 
 
+@factory
 def if_(**fields: Unpack[FiringFields]) -> Neuron:
     """Integrate-and-fire: v_in = v + I (Abbott 1999, after Lapicque). Nothing is learned."""
     return integrate_and_fire(drift.zero(), firing(**fields))
 
 
+@factory
 def lif(*, decay: float = 0.25, **fields: Unpack[FiringFields]) -> Neuron:
     """Leaky integrate-and-fire: v_in = decay v + I (Algorithm 2). Nothing is learned.
 
@@ -173,6 +176,7 @@ def lif(*, decay: float = 0.25, **fields: Unpack[FiringFields]) -> Neuron:
     return integrate_and_fire(drift.line(decay), firing(**fields))
 
 
+@factory
 def plif(
     *, decay: float = 0.25, decay_input: bool = True, **fields: Unpack[FiringFields]
 ) -> Neuron:
@@ -188,6 +192,7 @@ def plif(
     return integrate_and_fire(f, firing(**fields), gain=rate if decay_input else None)
 
 
+@factory
 def qif(
     *, a_0: float = 0.75, v_c: float = 0.25, clip: float = 1.0, **fields: Unpack[FiringFields]
 ) -> Neuron:
@@ -199,6 +204,7 @@ def qif(
     return integrate_and_fire(drift.quadratic(a_0=a_0, v_c=v_c, limit=clip), firing(**fields))
 
 
+@factory
 def eif(
     *,
     decay: float = 0.25,
@@ -212,6 +218,7 @@ def eif(
     return integrate_and_fire(f, firing(**fields))
 
 
+@factory
 def adex(
     *,
     decay: float = 0.25,
@@ -278,10 +285,7 @@ NEURONS = {
 
 def fields(kind: str) -> set[str]:
     """Names of the keyword arguments that the factory of that kind takes."""
-    parameters = inspect.signature(checks.find("kind", kind, NEURONS)).parameters.values()
-    own = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
-    shared = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    return own | (set(FiringFields.__annotations__) if shared else set())
+    return set(arguments(checks.find("kind", kind, NEURONS)))
 
 
 def build(kind: str, **given: Any) -> Neuron | Parallel:
@@ -296,8 +300,9 @@ def build(kind: str, **given: Any) -> Neuron | Parallel:
       given: keyword arguments of any kind.
     Raises: ValueError for an unknown kind, a field that no kind has, or a value not allowed.
     """
-    factory, own = checks.find("kind", kind, NEURONS), fields(kind)
+    make = checks.find("kind", kind, NEURONS)
+    own = set(arguments(make))
     known = sorted(own.union(*map(fields, NEURONS)))
     for name in given:
         checks.one_of("neuron field", name, known)
-    return factory(**{name: value for name, value in given.items() if name in own})
+    return make(**{name: value for name, value in given.items() if name in own})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import NamedTuple, TypedDict
 
@@ -134,7 +135,7 @@ def firing(
     checks.positive("width", width)
     checks.one_of("surrogate", surrogate, SURROGATES)
     checks.one_of("reset", reset, RESETS)
-    if not v_reset < threshold:
+    if not (checks.traced(v_reset, threshold) or v_reset < threshold):
         raise ValueError(f"v_reset must be below the threshold {threshold}, got {v_reset}")
     return Firing(
         spike=SURROGATES[surrogate],
@@ -145,3 +146,35 @@ def firing(
         width=width,
         reset_name=reset,
     )
+
+
+def arguments(factory: Callable) -> list[str]:
+    """Names of the keyword arguments that a factory takes, those of `FiringFields` included."""
+    parameters = inspect.signature(factory).parameters.values()
+    own = [p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    shared = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    return own + (list(FiringFields.__annotations__) if shared else [])
+
+
+def factory(make: Callable) -> Callable:
+    """Decorates a function of keyword arguments to a neuron, which then prints as its call.
+
+    Raises (when it is called): TypeError that names the function for an argument it does not have.
+    """
+    known = arguments(make)
+
+    @functools.wraps(make)
+    def call(**given):
+        for name in given:
+            if name not in known:
+                try:
+                    checks.one_of("", name, known)
+                except ValueError as error:
+                    reason = str(error).removeprefix(" must be")
+                    raise TypeError(f"{make.__name__}() takes{reason}") from None
+        neuron = make(**given)
+        text = f"{make.__name__}({', '.join(f'{name}={x!r}' for name, x in given.items())})"
+        facts = neuron.facts._replace(call=text, traced=checks.traced(*given.values()))
+        return neuron._replace(facts=facts)
+
+    return call

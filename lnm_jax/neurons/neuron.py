@@ -27,6 +27,8 @@ class Facts(NamedTuple):
       macs: multiply-accumulates of one update at inference; None if nobody has counted them.
       reads: what training may set in its parameters, see `layers.Spiking`: "width" and
         "temperature" of the surrogate, "masking".
+      call: how it was made, such as "lnm(degree=3)".
+      traced: whether jax traces a number that it was made with, as under vmap or grad over decay.
     """
 
     drift: Drift | None = None
@@ -35,6 +37,12 @@ class Facts(NamedTuple):
     v_reset: float = 0.0
     macs: int | None = None
     reads: tuple[str, ...] = ()
+    call: str | None = None
+    traced: bool = False
+
+
+def _as_text(neuron) -> str:
+    return neuron.facts.call or f"{type(neuron).__name__} of {neuron[1].__module__}"
 
 
 class Neuron(NamedTuple):
@@ -64,6 +72,8 @@ class Neuron(NamedTuple):
     integrate: Callable[[Params, State, Float[Array, "..."]], State] | None = None
     fire: Callable[..., tuple[State, Float[Array, "..."]]] | None = None
     facts: Facts = Facts()
+
+    __repr__ = _as_text
 
 
 def two_phase(
@@ -95,6 +105,8 @@ class Parallel(NamedTuple):
     integrate: Callable[[Params, Float[Array, "T ..."]], Float[Array, "T ..."]]
     fire: Callable[[Params, Float[Array, "T ..."]], Float[Array, "T ..."]]
     facts: Facts = Facts()
+
+    __repr__ = _as_text
 
 
 def potential(state: State) -> Float[Array, "..."]:
@@ -152,6 +164,8 @@ class PerChannel(Neuron):
     """A neuron whose parameter leaves all end in an axis of channels; made by `per_channel`."""
 
     __slots__ = ()
+
+    __repr__ = _as_text
 
 
 def per_channel(neuron: Neuron, channels: int) -> PerChannel:

@@ -96,7 +96,8 @@ def fused(
       platform: "gpu", "cpu" or "tpu"; the default is jax's default backend.
     """
     forward = functools.partial(scan, neuron)
-    if not currents.size:
+    # A function that closes over traced numbers can't have a backward pass of its own.
+    if not currents.size or neuron.facts.traced:
         return forward(params, currents, state)
     if state is not None:
         return recomputed(forward, platform)(params, currents, state)

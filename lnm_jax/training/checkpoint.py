@@ -111,6 +111,16 @@ class Checkpoints:
         Raises: ConfigError if there is none, if all are damaged, or if one is of another model:
           it names the leaves that differ.
         """
+        leaves, tree = _named(target)
+        arrays = self.arrays(step, leaves)
+        state = tree.unflatten(arrays[name] for name in leaves)
+        return flax.serialization.from_state_dict(target, state)
+
+    def arrays(self, step: int | None = None, leaves: dict | None = None) -> dict[str, np.ndarray]:
+        """What the newest undamaged checkpoint holds, by path, such as "params/stem/conv/kernel".
+
+        Args and Raises: as `restore`; leaves are those that it must have, by path.
+        """
         self._settle()
         steps = sorted(self._steps(), reverse=True)
         if step is not None:
@@ -118,17 +128,13 @@ class Checkpoints:
         if not steps:
             which = "no checkpoint" if step is None else f"no checkpoint of step {step}"
             raise ConfigError(f"{self._directory}: {which} to resume from")
-        leaves, tree = _named(target)
         for found in steps:
             try:
-                arrays = _read(self._path(found), leaves)
+                return _read(self._path(found), leaves)
             except Damage as damage:
                 self._bad.add(found)
                 self.damaged.append(f"{self._path(found)}: damaged: {damage}")
                 logging.warning("%s", self.damaged[-1])
-                continue
-            state = tree.unflatten(arrays[name] for name in leaves)
-            return flax.serialization.from_state_dict(target, state)
         others = f" (and {len(steps) - 1} more)" if len(steps) > 1 else ""
         raise ConfigError(
             f"{self.damaged[-len(steps)]}{others}; no undamaged checkpoint is left: "
@@ -312,15 +318,18 @@ def _record(directory: str) -> dict:
     return record
 
 
-def _read(directory: str, leaves: dict) -> dict[str, np.ndarray]:
+def _read(directory: str, leaves: dict | None) -> dict[str, np.ndarray]:
     """The arrays of the checkpoint in `directory`, by name, equal to what was written.
 
     Args:
       directory: of one checkpoint.
-      leaves: what the model has, by name: arrays, or their shapes and dtypes.
+      leaves: what the model has, by name: arrays, or their shapes and dtypes; None for any.
     Raises: Damage; ConfigError if the leaves were written for another model, naming them.
     """
     record = _record(directory)["leaves"]
+    if leaves is None:
+        kinds = record.items()
+        leaves = {name: jax.ShapeDtypeStruct(kind["shape"], kind["dtype"]) for name, kind in kinds}
     if lines := _differences(record, {name: _kind(leaf) for name, leaf in leaves.items()}):
         more = f"; and {len(lines) - 3} more" if len(lines) > 3 else ""
         raise ConfigError(

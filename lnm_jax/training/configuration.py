@@ -60,6 +60,12 @@ _finite = functools.partial(checks.between, low=-1e30, high=1e30)
 _share = functools.partial(checks.between, low=0, high=1)
 _below_one = functools.partial(checks.from_below, low=0, high=1)
 
+
+def _part(field, value):
+    if not 0 < value < 1:
+        raise ValueError(f"{field} must be > 0 and < 1, got {value}")
+
+
 # What a field's value may be, beside its type, which its default has. An unset field is not
 # checked; those of `neuron` are checked by the neuron's own factory.
 RANGES = {
@@ -68,7 +74,7 @@ RANGES = {
         *("timesteps", "epochs", "log_every", "stop_after_non_finite"),
         *("model.stem", "model.stem_kernel", "model.stem_stride", "model.side_heads"),
         *("model.side_features", "data.image_size", "data.examples", "data.batch_size"),
-        *("data.eval_batch_size", "checkpoint.every_epochs", "checkpoint.keep"),
+        *("data.time_window", "data.eval_batch_size", "checkpoint.every_epochs", "checkpoint.keep"),
         *("distributed.processes", "distributed.timeout"),
     ),
     _stages: ("model.widths", "model.blocks"),
@@ -91,6 +97,9 @@ RANGES = {
     _finite: ("loss.tet_mean",),
     _share: ("model.momentum", "loss.tet_weight", "loss.distillation", "adaptation.masking"),
     _below_one: ("label_smoothing", "optimizer.momentum"),
+    _part: ("data.test_share",),
+    data.recordings.check_sensor_size: ("data.sensor_size",),
+    data.recordings.check_columns: ("data.columns",),
 }
 CHOICES = {
     "compute_dtype": ("float32", "bfloat16"),
@@ -109,7 +118,13 @@ CHOICES = {
     "optimizer.decay": optimizer.DECAYS,
 }
 # Names of a table, or import paths: such a section may have fields of its own.
-NAMES = {"neuron.kind": neurons.NEURONS, "model.name": models.MODELS, "data.name": data.DATASETS}
+NAMES = {
+    "neuron.kind": functools.partial(checks.find, table=neurons.NEURONS),
+    "model.name": functools.partial(checks.find, table=models.MODELS),
+    "data.name": data.find,
+}
+PASSED = "passed"  # in place of a name: the thing itself was an argument of `train`
+ARGUMENTS = {"neuron": "neuron.kind", "model": "model.name", "dataset": "data.name"}
 
 
 def flatten(config) -> dict:
@@ -132,12 +147,41 @@ def _prefixed(prefix: str):
         raise ConfigError(f"{prefix}{error}") from None
 
 
-def validate(config) -> None:
+def changed(config, **fields):
+    """A locked copy of a configuration with other values."""
+    config = config.copy_and_resolve_references()
+    config.update_from_flattened_dict(fields)
+    return config.lock()
+
+
+def passing(config, **things):
+    """The configuration that says which things are passed in Python, not named by it.
+
+    Args:
+      things: neuron, model and dataset, None for those that are not passed.
+    """
+    passed = [name for name, thing in things.items() if thing is not None]
+    return changed(config, **{ARGUMENTS[name]: PASSED for name in passed})
+
+
+def check_passed(config, **things) -> None:
+    """Raises: ConfigError if one of the things was passed to the run, and is None now."""
+    fields = flatten(config)
+    for name, thing in things.items():
+        if thing is None and fields[ARGUMENTS[name]] == PASSED:
+            raise ConfigError(
+                f"config.{ARGUMENTS[name]}: the {name} of this run was passed in Python; pass it "
+                f"again, as {name}="
+            )
+
+
+def validate(config, **things) -> None:
     """Checks every field, and that the devices divide the batches.
 
+    Args: as `validate_fields`.
     Raises: ConfigError, one line: the field, its value and what is allowed.
     """
-    validate_fields(config)
+    validate_fields(config, **things)
     devices = parallel.device_count()
     for field in ("batch_size", "eval_batch_size"):
         size = config.data[field]
@@ -147,15 +191,19 @@ def validate(config) -> None:
             )
 
 
-def validate_fields(config) -> None:
+def validate_fields(config, *, dataset=None, neuron=None, model=None) -> None:
     """Checks every field, and starts no device: the process may be the parent of those that train.
 
+    Args:
+      dataset, neuron, model: that are passed in Python, not named by the configuration.
     Raises: ConfigError, as `validate`.
     """
     fields = flatten(config)
+    check_passed(config, dataset=dataset, neuron=neuron, model=model)
     with _prefixed("config."):
-        for field, table in NAMES.items():
-            checks.find(field, fields[field], table)
+        for field, find in NAMES.items():
+            if fields[field] != PASSED:
+                find(field, fields[field])
         for field, names in CHOICES.items():
             if fields[field] is not None:
                 checks.one_of(field, fields[field], names)
@@ -164,12 +212,13 @@ def validate_fields(config) -> None:
                 if fields[field] is not None:
                     check(field, fields[field])
     with _prefixed("config.neuron."):
-        neuron = neurons.build(**config.neuron, timesteps=config.timesteps)
+        neuron = neuron or neurons.build(**config.neuron, timesteps=config.timesteps)
     with _prefixed("config."):
         spiking.check(neuron, **config.spiking)
         losses.build(config)
         _check_adaptation(config, neuron)
-        models.build(**config.model, neuron=neuron, num_classes=2, timesteps=config.timesteps)
+        if model is None:
+            models.build(**config.model, neuron=neuron, num_classes=2, timesteps=config.timesteps)
     if config.optimizer.warmup_epochs > config.epochs:
         raise ConfigError(
             f"config.optimizer.warmup_epochs must be at most config.epochs ({config.epochs}), "

@@ -15,7 +15,8 @@ from flax.traverse_util import flatten_dict
 
 from lnm_jax import data, models, neurons
 from lnm_jax.data import augment
-from lnm_jax.training import losses, parallel, schedules, steps
+from lnm_jax.errors import ConfigError
+from lnm_jax.training import configuration, losses, parallel, schedules, steps
 from lnm_jax.training.optimizer import learning_rates, make_optimizer, rate_schedules
 
 
@@ -24,36 +25,46 @@ class Experiment(NamedTuple):
 
     Attributes:
       config: the configuration.
-      dataset: in memory.
+      info: of its data set, see `data.Info`.
+      load_dataset: () -> that data set, loaded when it is first asked for.
       neuron: of every spiking layer.
       model: Flax module; its outputs are what it predicts.
       learning_rate: of the kernels, as a function of the step.
       loss: (params, state, batch) -> loss of a whole batch on one device, as `steps.make_loss`.
       init: () -> the state before the first step.
+      apply: (variables, images, collections) -> (outputs, what was sown) in evaluation, compiled;
+        images (B, ...) in the data set's unit.
       train_step, eval_step: over whole batches and all devices; see `steps`.
       adapt: likewise, before the first step of an epoch; see `schedules`. None for most runs.
     """
 
     config: Any
-    dataset: data.Dataset
+    info: data.Info
+    load_dataset: Callable[[], data.Dataset]
     neuron: neurons.Neuron
     model: nn.Module
     learning_rate: optax.Schedule
     loss: Callable
     init: Callable[[], steps.TrainState]
+    apply: Callable
     train_step: Callable
     eval_step: Callable
     adapt: Callable | None
 
     @property
+    def dataset(self) -> data.Dataset:
+        """The examples. Raises: ConfigError if they can't be found, or are others than `info`'s."""
+        return self.load_dataset()
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """Of a batch of one example."""
-        return steps.model_shape(self.dataset.train.shape)
+        return steps.model_shape(self.info.shape)
 
     @property
     def timesteps(self) -> int:
         """T that the network runs for: recordings bring their own."""
-        shape = self.dataset.train.shape
+        shape = self.info.shape
         return shape[0] if len(shape) == 4 else self.config.timesteps
 
     @property
@@ -64,7 +75,7 @@ class Experiment(NamedTuple):
 
     def steps_until(self, epochs: float) -> int:
         """Training steps after which that many epochs are complete."""
-        return data.steps_until(epochs, len(self.dataset.train.labels), self.config.data.batch_size)
+        return data.steps_until(epochs, self.info.train, self.config.data.batch_size)
 
     def spiking_layers(self) -> list[str]:
         """Paths of the spiking layers, in the order they run."""
@@ -72,7 +83,11 @@ class Experiment(NamedTuple):
 
 
 def build(
-    config, dataset: data.Dataset | None = None, neuron: neurons.Neuron | None = None
+    config,
+    dataset: data.Dataset | None = None,
+    neuron: neurons.Neuron | neurons.Parallel | None = None,
+    model: nn.Module | None = None,
+    info: data.Info | None = None,
 ) -> Experiment:
     """The experiment of a validated configuration. Compiles and writes nothing.
 
@@ -80,25 +95,45 @@ def build(
       config: with the fields of lnm_jax/configs/base.py.
       dataset: to train on; None loads the one that `config.data` names.
       neuron: of every spiking layer; None makes the one that `config.neuron` names.
+      model: the network; None makes the one that `config.model` names. Of anybody's own it gets
+        `axis_name` and `readout`, if it has such fields.
+      info: of the data set, which is then loaded when it is first asked for.
+    Raises: ConfigError for what was passed in Python to the run and is missing here.
     """
-    if dataset is None:
+    configuration.check_passed(config, dataset=dataset or info, neuron=neuron, model=model)
+
+    @functools.cache
+    def load_dataset():
+        configuration.check_passed(config, dataset=dataset)
         fields = config.data.to_dict()
-        dataset = data.load(timesteps=config.timesteps, progress=config.progress, **fields)
+        found = dataset or data.load(timesteps=config.timesteps, progress=config.progress, **fields)
+        if info and (differ := info.differences(data.info_of(found))):
+            raise ConfigError(
+                f"config.data: {config.data.name} has changed since the run began "
+                f"({'; '.join(differ)})"
+            )
+        return found
+
+    info = info or data.info_of(load_dataset())
     neuron = neuron or neurons.build(**config.neuron, timesteps=config.timesteps)
     scheduled = schedules.scheduled(config.adaptation)
     loss = losses.build(config)
-    model = models.build(
-        neuron=neuron,
-        num_classes=dataset.num_classes,
-        timesteps=config.timesteps,
-        axis_name=parallel.AXIS,
-        dtype=jnp.dtype(config.compute_dtype),
-        readout="last" if loss.readout == "last" else "mean",
-        scheduled=scheduled,
-        **config.spiking,
-        **config.model,
-    )
-    images = len(dataset.train.labels)
+    readout = "last" if loss.readout == "last" else "mean"
+    if model is None:
+        model = models.build(
+            neuron=neuron,
+            num_classes=info.num_classes,
+            timesteps=config.timesteps,
+            dtype=jnp.dtype(config.compute_dtype),
+            axis_name=parallel.AXIS,
+            readout=readout,
+            scheduled=scheduled,
+            **config.spiking,
+            **config.model,
+        )
+    else:
+        model = models.adjusted(model, axis_name=parallel.AXIS, readout=readout)
+    images = info.train
     last = data.steps_until(config.epochs, images, config.data.batch_size)
     make_schedules = functools.partial(
         rate_schedules,
@@ -111,11 +146,11 @@ def build(
     # Arguments of the compiled programs, not constants in them: runs that differ in the seed or
     # the learning rates alone share what was compiled.
     constants = {"key": step_key, "rates": jax.tree.map(np.float32, rates)}
-    normalise = functools.partial(augment.normalise, mean=dataset.mean, std=dataset.std)
+    normalise = functools.partial(augment.normalise, mean=info.mean, std=info.std)
     make_loss = functools.partial(
-        steps.make_loss, prepare=augment.augmentation(config.data, dataset), loss=loss, steps=last
+        steps.make_loss, prepare=augment.augmentation(config.data, info), loss=loss, steps=last
     )
-    input_shape = steps.model_shape(dataset.train.shape)
+    input_shape = steps.model_shape(info.shape)
     trained = models.adjusted(model, readout=loss.readout)
 
     def train_step(state, batch, constants):
@@ -145,9 +180,16 @@ def build(
         axis_name=parallel.AXIS,
         flip=config.data.test_flip,
     )
+
+    @functools.partial(jax.jit, static_argnames="collections")
+    def apply(variables, images, collections=()):
+        images = steps.time_first(normalise(images))
+        return model.apply(variables, images, mutable=list(collections))
+
     return Experiment(
         config=config,
-        dataset=dataset,
+        info=info,
+        load_dataset=load_dataset,
         neuron=neuron,
         model=model,
         learning_rate=make_schedules(rates)["kernels" if "kernels" in rates else "weights"],
@@ -155,6 +197,7 @@ def build(
         init=lambda: steps.create_state(
             model, make_optimizer(config.optimizer, make_schedules(rates)), init_key, input_shape
         ),
+        apply=apply,
         train_step=parallel.parallel(train_step, constants, donate=True),
         eval_step=parallel.parallel(eval_step, donate=False),
         adapt=parallel.parallel(adapt, constants, donate=True) if scheduled else None,
@@ -183,8 +226,14 @@ def saturated_fraction(spikes: np.ndarray, updates: int) -> float:
     return float((spikes >= SATURATED * updates).mean())
 
 
-def evaluate(experiment: Experiment, variables: dict) -> dict:
-    """Accuracy (%), loss (nats) and each layer's activity, every test image counted once.
+def evaluate(
+    experiment: Experiment, variables: dict, split: data.Split | data.Stream | None = None
+) -> dict:
+    """Accuracy (%), loss (nats) and each layer's activity, every image counted once.
+
+    Args:
+      variables: of the model.
+      split: examples; None for the test set.
 
     With `config.data.test_flip`, "accuracy_flip" is that of the mean logits of each image and its
     mirror image.
@@ -193,7 +242,8 @@ def evaluate(experiment: Experiment, variables: dict) -> dict:
       {path: share of neurons that never spiked}, "saturated": {path: see `saturated_fraction`}}.
     """
     size = experiment.config.data.eval_batch_size
-    batches = data.eval_batches(experiment.dataset.test, size, shard=parallel.process())
+    split = split or experiment.dataset.test
+    batches = data.eval_batches(split, size, shard=parallel.process())
     sums = (jax.device_get(experiment.eval_step(variables, batch)) for batch in batches)
     # One at a time: the counts of all neurons are too large to keep those of every batch.
     total = functools.reduce(functools.partial(jax.tree.map, np.add), sums)

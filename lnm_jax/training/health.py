@@ -101,9 +101,7 @@ def measure(this: Experiment, state: TrainState, *, examples: int = 1000) -> Hea
     """
     state = jax.device_get(state)
     test = data.subset(this.dataset.test, examples)
-    results = experiment.evaluate(
-        this._replace(dataset=this.dataset._replace(test=test)), state.variables
-    )
+    results = experiment.evaluate(this, state.variables, test)
     layers = layers_of(results, _windows(this, state.variables, test))
     kernels, accuracy = _kernels(this, state)
     order = [count.path for count in models.counts(this.model, this.input_shape)]
@@ -138,7 +136,7 @@ def norms_of(params: dict) -> dict[str, NormHealth]:
 
 
 def _windows(this, variables, test):
-    normalise = functools.partial(augment.normalise, mean=this.dataset.mean, std=this.dataset.std)
+    normalise = functools.partial(augment.normalise, mean=this.info.mean, std=this.info.std)
     batch = next(data.eval_batches(test, min(this.config.data.eval_batch_size, len(test.labels))))
 
     @jax.jit

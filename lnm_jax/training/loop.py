@@ -10,9 +10,10 @@ import threading
 import time
 from contextlib import closing, nullcontext
 
+import flax.linen as nn
 import jax
 
-from lnm_jax import data
+from lnm_jax import data, neurons
 from lnm_jax.errors import ConfigError, Interrupted, LostProcessError, NonFiniteError
 from lnm_jax.training import (
     configuration,
@@ -24,7 +25,7 @@ from lnm_jax.training import (
     schedules,
 )
 from lnm_jax.training.checkpoint import Checkpoints
-from lnm_jax.training.run import Run
+from lnm_jax.training.run import Run, start_from
 from lnm_jax.training.steps import TrainState
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)  # that ask a run to end
@@ -88,25 +89,40 @@ class Stopwatch:
         return self._images / self._seconds if self._images else None
 
 
-def train(config, *, must_resume: bool = False) -> Run:
+def train(
+    config,
+    *,
+    dataset: data.Dataset | None = None,
+    neuron: neurons.Neuron | neurons.Parallel | None = None,
+    model: nn.Module | None = None,
+    must_resume: bool = False,
+) -> Run:
     """Trains as the configuration says, from its run directory's last checkpoint if it has one.
 
     SIGTERM and SIGINT end it after the step that is under way and a checkpoint; see `Interrupts`.
 
     Args:
-      config: a locked ConfigDict with the fields of lnm_jax/configs/base.py.
-      must_resume: a missing checkpoint is an error instead of a fresh start.
+      config: a ConfigDict with the fields of lnm_jax/configs/base.py.
+      dataset: to train on, in place of the one that `config.data` names.
+      neuron: of every spiking layer, in place of `config.neuron`.
+      model: in place of `config.model`: a Flax module with the call of `models.SpikingNetwork`.
+      must_resume: a missing checkpoint is an error instead of a fresh start; more `config.epochs`
+        than the run had are added to it.
     Returns: the finished `Run`. A directory whose run is complete is read, not run again.
     Raises: ConfigError before anything is written, or when the disk refuses; NonFiniteError;
       Interrupted; LostProcessError.
     """
     started = time.monotonic()
+    if dataset is not None:
+        data.check(dataset)
+    things = {"dataset": dataset, "neuron": neuron, "model": model}
+    config = configuration.passing(config, **things)
     with Interrupts() as interrupts, contextlib.ExitStack() as stack:
         parallel.initialize(config.distributed)
-        configuration.validate(config)
+        configuration.validate(config, **things)
         directory = run_directory.path_of(config)
         parallel.on_first_process(lambda: _may_use(config, directory, must_resume))
-        this = experiment.build(config)
+        this = experiment.build(config, **things)
         state = this.init()
 
         def open_directory():
@@ -118,9 +134,10 @@ def train(config, *, must_resume: bool = False) -> Run:
         checkpoints = parallel.on_first_process(open_directory)
 
         def restore():
-            if must_resume or checkpoints.latest is not None:
-                return checkpoints.restore(state)
-            return state
+            found = must_resume or checkpoints.latest is not None
+            restored = checkpoints.restore(state) if found else _first(config, state)
+            run_directory.begin(config, this.info)
+            return restored
 
         state = parallel.from_first(parallel.on_first_process(restore) or state)
         trainer = Trainer(this, directory, checkpoints, interrupts)
@@ -147,8 +164,19 @@ def _checkpoints(directory: str) -> str:
     return os.path.join(directory, "checkpoints")
 
 
+def _first(config, state: TrainState) -> TrainState:
+    """The state before the first step, with what fits of `config.init_from`."""
+    if config.init_from is None:
+        return state
+    state, new = start_from(state, config.init_from)
+    if new:
+        made = ", ".join(path.removeprefix("params/") for path in new)
+        logging.warning("config.init_from: made new, not as in %s: %s", config.init_from, made)
+    return state
+
+
 def _may_use(config, directory: str, must_resume: bool) -> None:
-    run_directory.check(config)
+    run_directory.check(config, resume=must_resume)
     if must_resume and not os.path.isdir(_checkpoints(directory)):
         raise ConfigError(f"{directory}: no checkpoint to resume from")
 

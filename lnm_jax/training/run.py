@@ -1,4 +1,4 @@
-"""A run: reading it back, and its closing summary. Nothing is trained here."""
+"""A run: reading it back, what it says of new examples, and its closing summary."""
 
 from __future__ import annotations
 
@@ -7,19 +7,42 @@ import os
 import time
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
-from lnm_jax import data, files, launch
+from lnm_jax import data, files, launch, neurons
 from lnm_jax.errors import ConfigError
-from lnm_jax.training import configuration, experiment, metrics, parallel
+from lnm_jax.training import configuration, experiment, metrics, parallel, run_directory
 from lnm_jax.training.checkpoint import Checkpoints
 from lnm_jax.training.steps import TrainState
 
 SUMMARY = "summary.json"
 
 
+class Prediction(NamedTuple):
+    """What a network says of examples.
+
+    Attributes:
+      labels: (B,) int, the most probable class; () of a single example.
+      probabilities: (B, K), or (K,) of a single example.
+      classes: names of the labels; empty if the data set has none.
+    """
+
+    labels: np.ndarray
+    probabilities: np.ndarray
+    classes: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str] | str:
+        """Of the labels; the labels themselves where the data set has no names."""
+        names = [self.classes[k] if self.classes else str(k) for k in np.ravel(self.labels)]
+        return names if self.labels.ndim else names[0]
+
+
 class Run(NamedTuple):
-    """A finished run.
+    """A run, finished or not, with the network as one of its checkpoints has it.
 
     Attributes:
       experiment: what was trained.
@@ -38,16 +61,129 @@ class Run(NamedTuple):
     seconds: float
     images_per_second: float | None
 
+    @property
+    def config(self):
+        """Of the run, locked."""
+        return self.experiment.config
 
-def load(directory: str, *, best: bool = False, dataset: data.Dataset | None = None) -> Run:
+    @property
+    def model(self) -> nn.Module:
+        """The network; `model.apply(variables, x)` takes normalised inputs."""
+        return self.experiment.model
+
+    @property
+    def variables(self) -> dict:
+        """What `model.apply` takes: "params" and "batch_stats"."""
+        return self.state.variables
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the labels; empty if the data set has none."""
+        return self.experiment.info.classes
+
+    def predict(self, images) -> Prediction:
+        """Classes of new examples; no data set is needed.
+
+        Args:
+          images: (H, W, C) or (B, H, W, C), recordings (T, H, W, C) or (B, T, H, W, C), of the size
+            that the network was trained on: integers in the unit of the data set, or floats from 0
+            to 1. They are normalised here. Data sets of floats are taken as they are.
+        Raises: ConfigError for another shape, type or range, or a network that is no classifier.
+        """
+        if self.config.loss.name == "spike_trains":
+            raise ConfigError(f"{self.directory}: predicts spikes, not classes")
+        examples, single = as_examples(images, self.experiment.info)
+        split = data.Split(examples, np.zeros(len(examples), np.int32))
+        size = min(self.config.data.eval_batch_size, len(examples))
+        logits = [
+            self.experiment.apply(self.variables, batch["image"])[0]
+            for batch in data.eval_batches(split, size)
+        ]
+        logits = np.concatenate(jax.device_get(logits))[: len(examples)]
+        probabilities = np.asarray(jax.nn.softmax(logits))
+        if single:
+            probabilities = probabilities[0]
+        return Prediction(probabilities.argmax(-1), probabilities, self.classes)
+
+    def evaluate(self, dataset: data.Dataset | data.Split | data.Stream | None = None) -> dict:
+        """Accuracy (%), loss (nats) and spike rates, see `experiment.evaluate`.
+
+        Args:
+          dataset: whose test split is taken, or a split; None for the run's own.
+        Raises: ConfigError for examples of another shape or with labels that the run does not know.
+        """
+        split = dataset.test if isinstance(dataset, data.Dataset) else dataset
+        info = self.experiment.info
+        if split is not None and tuple(split.shape) != info.shape:
+            raise ConfigError(f"examples must be {info.shape}, as in training, got {split.shape}")
+        if (
+            split is not None
+            and not 0 <= split.labels.min() <= split.labels.max() < info.num_classes
+        ):
+            raise ConfigError(
+                f"labels must be 0 to {info.num_classes - 1}, got {split.labels.min()} to "
+                f"{split.labels.max()}"
+            )
+        return experiment.evaluate(self.experiment, self.variables, split)
+
+    def trace(self, images) -> dict[str, neurons.Trace]:
+        """What every spiking layer does on examples, by path, in the order they run.
+
+        Args: as `predict`, at most as many as memory holds.
+        Returns: a `neurons.Trace` a layer, leaves (T, B, ...): v_in are its membrane potentials.
+        """
+        examples, _ = as_examples(images, self.experiment.info)
+        _, sown = self.experiment.apply(self.variables, examples, ("trace",))
+        traces = flatten_dict(jax.device_get(sown["trace"]), sep="/")
+        paths = self.experiment.spiking_layers()
+        return {path: traces[f"{path}/over_time"][1] for path in paths}
+
+
+def as_examples(images, info: data.Info) -> tuple[np.ndarray, bool]:
+    """(examples (B, ...) in the unit of the data set, whether it was a single one).
+
+    Raises: ConfigError, see `Run.predict`.
+    """
+    x, shape = np.asarray(images), info.shape
+    single = x.shape == shape
+    if single:
+        x = x[None]
+    if x.shape[1:] != shape or not len(x):
+        axes = ", ".join(map(str, shape))
+        raise ConfigError(f"images must be ({axes}) or (B, {axes}), got shape {x.shape}")
+    if x.dtype.kind not in "iuf" and x.dtype.name != "bfloat16":
+        raise ConfigError(f"images must be integers or floats, got {x.dtype}")
+    low, high = float(x.min()), float(x.max())
+    if not np.isfinite([low, high]).all():
+        raise ConfigError("images must be finite, got NaN or infinity")
+    if np.dtype(info.dtype).kind != "u":
+        return x.astype(np.float32), single
+    top = info.white if x.dtype.kind in "iu" else 1
+    if low < 0 or high > top:
+        raise ConfigError(
+            f"images must be integers from 0 to {info.white} or floats from 0 to 1, not "
+            f"normalised; got {x.dtype} from {low:g} to {high:g}"
+        )
+    return (x if top == info.white else x.astype(np.float32) * info.white), single
+
+
+def load(
+    directory: str,
+    *,
+    best: bool = False,
+    dataset: data.Dataset | None = None,
+    neuron: neurons.Neuron | neurons.Parallel | None = None,
+    model: nn.Module | None = None,
+) -> Run:
     """The run in `directory` as its newest undamaged checkpoint has it, finished or not.
 
-    Nothing is locked, so that a run that is still training can be looked at.
+    Nothing is locked, so that a run that is still training can be looked at. Its data set is read
+    when it is needed: `evaluate` does, `predict` and `trace` do not.
 
     Args:
       directory: of the run, wherever it was moved to; it is only read.
       best: take the checkpoint of the highest test accuracy, if one was evaluated.
-      dataset: that the run was trained on; None loads the one that its configuration names.
+      dataset, neuron, model: that the run was trained with, if they were passed to `train`.
     Returns: a `Run` whose state is on the host; `images_per_second` is None.
     Raises: ConfigError if there is no run, no undamaged checkpoint or no data set, or if the
       configuration is not of this version.
@@ -61,7 +197,8 @@ def load(directory: str, *, best: bool = False, dataset: data.Dataset | None = N
                 "trains until it has one"
             )
         try:  # not validated: the devices that it was trained on are not needed
-            this = experiment.build(config, dataset)
+            info = run_directory.read_info(directory)
+            this = experiment.build(config, dataset, neuron, model, info)
         except ConfigError:
             raise
         except (TypeError, ValueError) as error:
@@ -76,6 +213,27 @@ def load(directory: str, *, best: bool = False, dataset: data.Dataset | None = N
         seconds=time.monotonic() - started,
         images_per_second=None,
     )
+
+
+def start_from(state: TrainState, directory: str) -> tuple[TrainState, list[str]]:
+    """The state with the parameters and statistics of another run, and paths of those without.
+
+    What has the same path and shape is taken; all else is as it was, such as the head for other
+    classes. The optimizer starts anew.
+
+    Raises: ConfigError if there is no such run, or nothing of it fits.
+    """
+    with Checkpoints(os.path.join(directory, "checkpoints"), keep=1) as checkpoints:
+        if checkpoints.latest is None:
+            raise ConfigError(f"config.init_from: {directory} has no checkpoint")
+        theirs = checkpoints.arrays()
+    ours = flatten_dict(state.variables, sep="/")
+    fits = {x for x in ours if x in theirs and ours[x].shape == theirs[x].shape}
+    if not any(path.startswith("params/") for path in fits):
+        raise ConfigError(f"config.init_from: no parameter of {directory} fits this network")
+    ours |= {path: theirs[path].astype(ours[path].dtype) for path in fits}
+    new = sorted(ours.keys() - fits)
+    return state.replace(**{"batch_stats": {}, **unflatten_dict(ours, sep="/")}), new
 
 
 def _records(directory: str) -> list[dict]:
@@ -119,7 +277,7 @@ def as_text(run: Run, pictures: dict[str, str]) -> str:
     """
     facts = summarise(run)
     config = run.experiment.config
-    data = run.experiment.dataset
+    info = run.experiment.info
     speed = f", {facts['images_per_second']:.0f} images/s" if facts["images_per_second"] else ""
     if facts["images_per_second"]:
         took = f"{facts['seconds']:.0f} s with compilation{speed} in training steps"
@@ -130,8 +288,8 @@ def as_text(run: Run, pictures: dict[str, str]) -> str:
         flip = [f"                last {facts['accuracy_flip']:.2f} % with mirrored images as well"]
     width = max(map(len, facts["rates"]))
     lines = [
-        f"{config.neuron.kind} on {config.data.name}: {len(data.train.labels)} training and "
-        f"{len(data.test.labels)} test images, {data.split}; T = {config.timesteps}",
+        f"{config.neuron.kind} on {config.data.name}: {info.train} training and "
+        f"{info.test} test images, {info.split}; T = {config.timesteps}",
         f"test accuracy   last {facts['accuracy_last']:.2f} %, "
         f"best {facts['accuracy_best']:.2f} % (epoch {facts['epoch_best']} of {facts['epochs']})",
         *flip,

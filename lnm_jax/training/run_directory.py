@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 
-from lnm_jax import files
+from lnm_jax import data, files
 from lnm_jax.errors import ConfigError
 from lnm_jax.training import configuration
 
 LOCK = ".lock"
+DATA = "data.json"  # what is known of the data set, see `data.Info`
 
 
 def path_of(config) -> str:
@@ -17,9 +19,11 @@ def path_of(config) -> str:
     return os.path.join(config.directory, config.name or configuration.derived_name(config))
 
 
-def check(config) -> None:
+def check(config, *, resume: bool = False) -> None:
     """Checks that the configuration may use its directory.
 
+    Args:
+      resume: more epochs than the run had are no other configuration.
     Raises: ConfigError if it holds another configuration, or files that are not a run's.
     """
     directory = path_of(config)
@@ -32,8 +36,10 @@ def check(config) -> None:
         if set(os.listdir(directory)) - {f"{configuration.FILE}.tmp", LOCK}:
             raise ConfigError(f"{directory}: exists and is not a run; choose another config.name")
         return
-    found = configuration.differences(config, configuration.read(directory))
-    if found:
+    own = configuration.read(directory)
+    if resume and config.epochs > own.epochs:
+        own = configuration.changed(own, epochs=config.epochs)
+    if found := configuration.differences(config, own):
         raise ConfigError(
             f"{directory}: holds a run of another configuration ({'; '.join(found)}); "
             "choose another config.name"
@@ -67,6 +73,45 @@ def create(config) -> str:
         if not os.path.exists(path := os.path.join(directory, configuration.FILE)):
             files.write(path, configuration.to_json(config))
     return directory
+
+
+def begin(config, info: data.Info) -> None:
+    """Before the first step of a session: writes data.json if it is new, and added epochs.
+
+    Args:
+      info: of the data set.
+    Raises: ConfigError if it can't be written, or if the run began with other data.
+    """
+    directory = path_of(config)
+    began = read_info(directory)
+    if differ := began.differences(info) if began else []:
+        raise ConfigError(
+            f"{directory}: config.data: {config.data.name} has changed since the run began "
+            f"({'; '.join(differ)}); choose another config.name"
+        )
+    own = configuration.read(directory)
+    with files.writing(directory):
+        if not began:
+            files.write(os.path.join(directory, DATA), json.dumps(info.to_json(), indent=1) + "\n")
+        if config.epochs > own.epochs:
+            longer = configuration.to_json(configuration.changed(own, epochs=config.epochs))
+            files.write(os.path.join(directory, configuration.FILE), longer)
+            logging.warning("%s: %d epochs, %d before", directory, config.epochs, own.epochs)
+
+
+def read_info(directory: str) -> data.Info | None:
+    """What data.json says of the run's data set; None for a run older than that file.
+
+    Raises: ConfigError if it is damaged.
+    """
+    path = os.path.join(directory, DATA)
+    try:
+        with open(path) as file:
+            return data.Info.from_json(json.load(file))
+    except FileNotFoundError:
+        return None
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: damaged ({' '.join(str(error).split())})") from None
 
 
 def locked(directory: str):

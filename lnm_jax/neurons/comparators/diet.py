@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from lnm_jax import checks
-from lnm_jax.neurons.firing import firing
+from lnm_jax.neurons.firing import factory, firing
 from lnm_jax.neurons.neuron import Neuron, two_phase
 
 
+@factory
 def diet(
     *,
     decay: float = 1.0,

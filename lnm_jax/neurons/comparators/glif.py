@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from lnm_jax import checks
-from lnm_jax.neurons.firing import firing
+from lnm_jax.neurons.firing import factory, firing
 from lnm_jax.neurons.neuron import Neuron, two_phase
 
 GATES = ("gate_leak", "gate_input", "gate_reset")
@@ -30,6 +30,7 @@ def _raw(name: str, value: float) -> float:
     return math.log(value / (1 - value))
 
 
+@factory
 def glif(
     *,
     timesteps: int = 4,

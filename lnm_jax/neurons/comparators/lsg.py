@@ -7,10 +7,11 @@ import math
 import jax
 import jax.numpy as jnp
 
-from lnm_jax.neurons.firing import firing
+from lnm_jax.neurons.firing import factory, firing
 from lnm_jax.neurons.neuron import Neuron, two_phase
 
 
+@factory
 def lsg(
     *,
     decay: float = 0.2,

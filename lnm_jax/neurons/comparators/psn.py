@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lnm_jax import checks
-from lnm_jax.neurons.firing import firing
+from lnm_jax.neurons.firing import factory, firing
 from lnm_jax.neurons.neuron import Facts, Parallel, checked, state_dtype
 
 
@@ -52,6 +52,7 @@ def _matrix(timesteps: int, fires, seen=None, masking: float = 1.0) -> Parallel:
     return _parallel(init, integrate, fires, *(() if seen is None else ("masking",)))
 
 
+@factory
 def psn(
     *,
     timesteps: int = 4,
@@ -76,6 +77,7 @@ def psn(
     return _matrix(timesteps, fires)
 
 
+@factory
 def masked_psn(
     *,
     timesteps: int = 4,
@@ -107,6 +109,7 @@ def masked_psn(
     return _matrix(timesteps, fires, seen, masking)
 
 
+@factory
 def sliding_psn(
     *,
     order: int = 2,

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 
 from lnm_jax import checks
 from lnm_jax.neurons import drift
-from lnm_jax.neurons.firing import firing
+from lnm_jax.neurons.firing import factory, firing
 from lnm_jax.neurons.neuron import Neuron, two_phase
 
 
+@factory
 def ternary(
     *,
     decay: float = 0.25,

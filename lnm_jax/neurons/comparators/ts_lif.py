@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 
 from lnm_jax import checks
-from lnm_jax.neurons.firing import firing
+from lnm_jax.neurons.firing import factory, firing
 from lnm_jax.neurons.neuron import Neuron, two_phase
 
 # p's and q's own share and that of the input, and what each takes from the other.
 START = {"pp": 0.8, "p_input": 0.2, "qq": 0.3, "q_input": 0.7, "qp": 0.8, "pq": 0.1}
 
 
+@factory
 def ts_lif(
     *,
     threshold: float = 1.0,
