@@ -18,11 +18,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import peers, timing, train_step
+from benchmarks import peers, train_step
 from benchmarks.neuron import with_backward
 from lnm_jax import data, models, neurons
 from lnm_jax.configs import cifar10_resnet19
 from lnm_jax.training import experiment, parallel
+from reproduction import timing
 
 DTYPES = ("float32", "bfloat16")
 BACKENDS = ("fused", "scan")

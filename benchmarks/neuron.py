@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks import peers, timing
+from benchmarks import peers
 from lnm_jax import neurons
+from reproduction import timing
 
 KINDS = ("lif", "lnm")
 PEERS = {

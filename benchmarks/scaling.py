@@ -14,10 +14,11 @@ import time
 
 import jax
 
-from benchmarks import peers, timing
+from benchmarks import peers
 from lnm_jax import data
 from lnm_jax.configs import digits
 from lnm_jax.training import experiment, parallel
+from reproduction import timing
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 

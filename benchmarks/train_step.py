@@ -16,9 +16,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from benchmarks import peers, timing
+from benchmarks import peers
 from lnm_jax import export, models, neurons
 from lnm_jax.training import losses
+from reproduction import timing
 
 KINDS = ("lif", "lnm")
 # Fields, input and batch of what is measured.

@@ -4,7 +4,11 @@ import importlib
 
 __version__ = "0.1.0"
 PACKAGES = ("analysis", "configs", "data", "export", "layers", "models", "neurons", "training")
-FUNCTIONS = {"load": "training.run", "train": "training.loop"}  # by their modules
+FUNCTIONS = {  # by their modules
+    "load": "training.run",
+    "train": "training.loop",
+    "use_compilation_cache": "launch",
+}
 __all__ = ["__version__", *PACKAGES, *FUNCTIONS]
 
 
@@ -15,3 +19,8 @@ def __getattr__(name: str):
     if name in FUNCTIONS:
         return getattr(importlib.import_module(f"lnm_jax.{FUNCTIONS[name]}"), name)
     raise AttributeError(f"module 'lnm_jax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What is offered, also before it is imported."""
+    return sorted({*globals(), *__all__})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import re
 import sys
@@ -12,7 +13,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from lnm_jax import checks, configs, launch
-from lnm_jax.errors import ConfigError, ReportedError
+from lnm_jax.errors import ConfigError, ReportedError, missing_extra
 
 HELP = """Trains a spiking network.
 
@@ -101,6 +102,12 @@ def _status(name: str, command: Callable[[list], str], arguments: list[str] | No
     except ReportedError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return error.status
+    except ModuleNotFoundError as error:
+        line = missing_extra(error)
+        if not line:
+            raise
+        print(f"{name}: {line}", file=sys.stderr)
+        return ConfigError.status
     if text:
         print(text)
     return 0
@@ -123,7 +130,12 @@ def _train(argv) -> str:
     run = loop.train(config, must_resume=bool(resume))
     if not parallel.is_first():
         return ""
-    pictures = {"dynamics": dynamics.PICTURE} if dynamics.save_picture(run) else {}
+    pictures = {}
+    try:
+        if dynamics.save_picture(run):
+            pictures = {"dynamics": dynamics.PICTURE}
+    except ModuleNotFoundError as error:  # it is trained all the same
+        logging.warning("no %s: %s", dynamics.PICTURE, missing_extra(error) or error)
     write_summary(run)
     return as_text(run, pictures)
 

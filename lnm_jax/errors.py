@@ -1,5 +1,22 @@
 """What ends a command with one line: the exceptions that a user meets, and their exit status."""
 
+from __future__ import annotations
+
+# Optional packages by the names they are imported by; extras are lists in requirements/.
+EXTRAS = {
+    **dict.fromkeys(("grain", "importlib_resources", "PIL", "pooch", "sklearn"), "data"),
+    **{"tensorflow_datasets": "data", "tonic": "events", "aedat": "events"},
+    **{"nir": "export", "flatbuffers": "export"},
+    **{"matplotlib": "analysis", "tensorboardX": "analysis"},
+}
+
+
+def missing_extra(error: ModuleNotFoundError) -> str | None:
+    """What to install for an import that failed, in one line; None for what is in no extra."""
+    package = (error.name or "").partition(".")[0]
+    extra = EXTRAS.get(package)
+    return extra and f"{package} is missing; pip install 'lnm_jax[{extra}]'"
+
 
 class ReportedError(Exception):
     """Its message is one line; the command line prints it and exits with `status`."""

@@ -1,4 +1,4 @@
-"""What a training process needs from its surroundings, before jax is imported."""
+"""What a training process needs from its surroundings, best before jax is imported."""
 
 from __future__ import annotations
 
@@ -42,10 +42,16 @@ def allocator() -> str:
 
 
 def use_compilation_cache() -> None:
-    """Keeps compiled programs in the user's cache directory, unless another was chosen.
+    """Keeps compiled programs in the user's cache directory, so that the next process has them.
 
-    JAX_COMPILATION_CACHE_DIR chooses the directory; JAX_ENABLE_COMPILATION_CACHE=false
-    switches it off.
+    The command lines call it; a script or notebook calls `lnm_jax.use_compilation_cache()` before
+    its first computation, before or after jax is imported. A directory that was chosen, by
+    JAX_COMPILATION_CACHE_DIR or jax.config.jax_compilation_cache_dir, is kept, and
+    JAX_ENABLE_COMPILATION_CACHE=false switches the cache off.
     """
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(home, "lnm_jax", "compiled"))
+    directory = os.path.join(home, "lnm_jax", "compiled")
+    chosen = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", directory)
+    jax = sys.modules.get("jax")  # which reads the variable when it is imported
+    if jax and not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", chosen)

@@ -23,7 +23,7 @@ import shlex
 import signal
 import sys
 
-from lnm_jax.errors import ConfigError, Interrupted, ReportedError
+from lnm_jax.errors import ConfigError, Interrupted, ReportedError, missing_extra
 from reproduction import comparison, settings, tables
 from reproduction.comparison import Made, Options
 from reproduction.runner import Runner
@@ -205,6 +205,12 @@ def main(argv: list[str], runner: type[Runner] = Runner) -> int:
     except ReportedError as error:
         print(f"reproduce.py: {error}", file=sys.stderr)
         return error.status
+    except ModuleNotFoundError as error:
+        line = missing_extra(error)
+        if not line:
+            raise
+        print(f"reproduce.py: {line}", file=sys.stderr)
+        return ConfigError.status
     return 1 if runs.failed else 0
 
 

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 
-from benchmarks import timing
 from lnm_jax import data
 from lnm_jax.analysis import dynamics, energy, naming, recording
 from lnm_jax.training import configuration, experiment, parallel
 from lnm_jax.training.run import load
-from reproduction import published
+from reproduction import published, timing
 from reproduction.comparison import Outcome
 from reproduction.runner import Job
 from reproduction.settings import Setting

@@ -26,7 +26,7 @@ class Job(NamedTuple):
     """One training run.
 
     Attributes:
-      experiment: module in configs/.
+      experiment: of lnm_jax/configs, by name.
       fields: (dotted field, value) pairs, sorted, that differ from it.
     """
 
@@ -53,7 +53,7 @@ class Job(NamedTuple):
         """The command line that trains it."""
         given = {**dict(self.fields), "directory": directory, "progress": False}
         flags = [f"--config.{key}={value}" for key, value in given.items() if value is not None]
-        return [sys.executable, "train.py", f"--config=configs/{self.experiment}.py", *flags]
+        return [sys.executable, "-m", "lnm_jax", f"--config={self.experiment}", *flags]
 
 
 def job(experiment: str, *groups: dict) -> Job:

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import gpu, timing
+from benchmarks import gpu
+from reproduction import timing
 
 
 def test_a_short_benchmark_prints_a_table_and_keeps_nothing(capsys, monkeypatch, tmp_path):

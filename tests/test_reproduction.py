@@ -445,12 +445,11 @@ def test_bad_arguments_are_one_line(command, message, tmp_path, capsys):
 def test_a_job_is_the_command_that_a_user_would_type():
     job = runner.job("digits", {"epochs": 3, "data.directory": None}, {"epochs": 5})
     line = job.command("runs")
-    assert line[1:4] == ["train.py", "--config=configs/digits.py", "--config.epochs=5"]
+    assert line[1:5] == ["-m", "lnm_jax", "--config=digits", "--config.epochs=5"]
     assert not any("data.directory" in part for part in line)
     config = job.config("runs")
     assert (config.epochs, config.directory) == (5, "runs")
     assert json.dumps(config.to_dict())
-    assert os.path.exists(ROOT / "train.py")
 
 
 def python(monkeypatch, program):

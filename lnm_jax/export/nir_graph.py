@@ -79,12 +79,10 @@ def build(network: Network):
     Its input is one timestep of normalised images, channels first; its output, averaged over
     time, is the logits. Its metadata holds dt, timesteps, mean and std.
 
-    Raises: ConfigError for what NIR has no node for, or if `nir` is not installed.
+    Raises: ConfigError for what NIR has no node for.
     """
-    try:
-        import nir
-    except ModuleNotFoundError:
-        raise ConfigError("--format nir needs the package nir: pip install nir") from None
+    import nir
+
     neuron = network.model.neuron.facts
     if neuron.reset_name not in ("hard", None):  # without any it describes itself to no export
         raise ConfigError(

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from lnm_jax import files
-from lnm_jax.errors import ConfigError
 from lnm_jax.export.network import Network
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -18,18 +17,14 @@ def serialise(network: Network) -> bytes:
     """The program float32 images (B, ...) -> logits (B, K), for any B >= 1.
 
     Images are in the data set's unit: the program normalises. `jax.export.deserialize` reads it.
-
-    Raises: ConfigError if flatbuffers, which jax.export writes with, is not installed.
     """
+    import flatbuffers  # noqa: F401 which jax.export writes with
     from jax import export
 
     batch = export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((*batch, *network.example), jnp.float32)
     exported = export.export(jax.jit(network.logits), platforms=PLATFORMS)(images)
-    try:
-        return bytes(exported.serialize())
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"--format stablehlo needs {error.name}: pip install it") from None
+    return bytes(exported.serialize())
 
 
 def write(network: Network, path: str) -> None:

@@ -7,11 +7,9 @@ import logging
 from typing import NamedTuple
 
 import jax
-from jax.extend.core import jaxprs_in_params
 from jaxtyping import Array, Float
 
 from lnm_jax import checks
-from lnm_jax.neurons import kernel
 from lnm_jax.neurons.neuron import Neuron, Parallel, Params, State, checked, potential, state_dtype
 from lnm_jax.recompute import recomputed
 
@@ -28,6 +26,8 @@ UNROLLED_OPERATIONS = 800
 
 def operations(jaxpr) -> int:
     """Primitive operations of a jaxpr, those of nested ones included."""
+    from jax.extend.core import jaxprs_in_params  # which imports Pallas: 20 ms
+
     nested = [jaxprs_in_params(equation.params) for equation in jaxpr.eqns]
     return sum(sum(map(operations, inner)) if (inner := list(x)) else 1 for x in nested)
 
@@ -103,6 +103,8 @@ def fused(
         return recomputed(forward, platform)(params, currents, state)
     if (platform or jax.default_backend()) != "gpu":
         return recomputed(forward, platform)(params, currents)
+    from lnm_jax.neurons import kernel  # which imports Pallas
+
     reason = kernel.refusal(neuron, params, currents)
     if reason:
         _log_once(reason)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 
 from lnm_jax import files
+from lnm_jax.errors import missing_extra
 
 FILE = "metrics.jsonl"
 
@@ -33,22 +35,30 @@ class Writer:
 
     def __init__(self, directory: str, *, step: int):
         """Drops every record after `step`, which a resumed run writes again."""
-        from tensorboardX import SummaryWriter
-
         kept = [record for record in read(directory) if record["step"] <= step]
         self._directory, self._path = directory, os.path.join(directory, FILE)
         lines = "".join(json.dumps(record) + "\n" for record in kept)
         with files.writing(directory):
             files.write(self._path, lines)
             self._file = open(self._path, "a")  # noqa: SIM115 closed by __exit__
-            self._events = SummaryWriter(directory, purge_step=step + 1 if step else None)
+            self._events = self._open_events(step)
+
+    def _open_events(self, step):
+        """The writer of TensorBoard's events, or None where tensorboardX is not installed."""
+        try:
+            from tensorboardX import SummaryWriter
+        except ModuleNotFoundError as error:
+            logging.warning("no events for TensorBoard: %s", missing_extra(error) or error)
+            return None
+        return SummaryWriter(self._directory, purge_step=step + 1 if step else None)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exception):
         self._file.close()
-        self._events.close()
+        if self._events:
+            self._events.close()
 
     def write(self, record: dict, **only_events: float | None) -> None:
         """Appends a record with step and split, and its numbers to TensorBoard.
@@ -62,6 +72,8 @@ class Writer:
             os.stat(self._path)  # an open file can be written after it was deleted
             self._file.write(json.dumps(record) + "\n")
             self._file.flush()
+        if not self._events:
+            return
         for name, value in (record | only_events).items():
             values = value if isinstance(value, dict) else {"": value}
             for key, number in values.items():
@@ -73,4 +85,5 @@ class Writer:
         """Puts all records on disk: called before a checkpoint of their step is written."""
         with files.writing(self._directory):
             os.fsync(self._file.fileno())
-        self._events.flush()
+        if self._events:
+            self._events.flush()
