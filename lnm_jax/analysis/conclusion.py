@@ -41,7 +41,7 @@ def refusal(run: Run) -> str | None:
     if not neurons.one_variable(neuron):
         return "Neurons of several variables do not spike by f alone."
     if neuron.facts.threshold is None or neuron.facts.reset_name is None:
-        return f"Neurons of kind {config.neuron.kind} have another threshold or reset than LIF."
+        return f"Neurons of kind {config.neuron.kind} name no threshold and reset of LIF's kind."
     return None
 
 
@@ -117,9 +117,8 @@ def _learned(run, recorded, names, layers, replaced):
         if found[0].nearest
     }
     silent = [f"{layers[path]}: {names[path][0].reason}" for path in names if path not in lines]
-    if recorded.timesteps == 1:
-        silent.append("T = 1, where f is evaluated at the start alone")
     if not lines:
+        silent += ["T = 1, where f is evaluated at the start alone"] * (recorded.timesteps == 1)
         return f"What f became cannot be said ({'; '.join(silent)})."
     each = " of each channel" if any(len(names[path]) > 1 for path in lines) else ""
     text = f"The learned f{each}, by name: {naming.tally(names[path] for path in lines)}"
