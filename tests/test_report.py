@@ -90,6 +90,7 @@ def test_the_page_opens_with_three_sentences_and_what_the_run_is(output, rows, t
     facts = dict(re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", page))
     assert facts["accuracy"] == f"{float(full['accuracy, %']):.2f} % of 100 test examples"
     assert facts["seed"] == "0"
+    assert facts["data"] == "digits: 1,437 and 360 examples, stratified 80/20, fixed"
     sizes = [leaf.size for leaf in jax.tree.leaves(trained_run.state.params)]
     # Three spiking layers of degree 3.
     assert facts["parameters"] == f"{sum(sizes) - 9:,} of the network, 9 of its neurons"

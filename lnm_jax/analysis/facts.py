@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 def of_run(run: Run) -> list[tuple[str, str]]:
     """Short facts as (name, value); what the run does not tell is left out."""
-    config = run.experiment.config
+    config, dataset = run.experiment.config, run.experiment.dataset
+    images = f"{len(dataset.train.labels):,} and {len(dataset.test.labels):,} examples"
     weights, of_neurons = parameters(run)
     known = {
-        "data": config.data.name,
+        "data": f"{config.data.name}: {images}, {dataset.split}",
         "network": config.model.name,
         "neurons": config.neuron.kind,
         "timesteps": str(run.experiment.timesteps),
