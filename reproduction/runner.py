@@ -148,11 +148,6 @@ class Runner:
                 for job, future in futures.items():
                     if result := future.result():
                         results[job] = result
-                        self._say(
-                            f"  {result.accuracy:.2f} %  {result.seconds:.0f} s  {result.directory}"
-                        )
-                    else:
-                        self._say(f"  failed: {self.failed[job]}")
             except BaseException as error:
                 self._end()
                 if isinstance(error, KeyboardInterrupt):
@@ -213,9 +208,12 @@ class Runner:
         if result:
             self._seconds.append(time.monotonic() - started)
             os.remove(log)
+            self._say(f"  {result.accuracy:.2f} %  {result.seconds:.0f} s  {result.directory}")
         else:
             lines = pathlib.Path(log).read_text(errors="replace").strip().splitlines()
             self.failed[job] = f"exit {status}: {lines[-1] if lines else 'no output'} ({log})"
+            if not self._stop.is_set():
+                self._say(f"  failed: {self.failed[job]}")
         return result
 
     def _next(self, job: Job) -> str:
