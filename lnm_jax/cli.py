@@ -70,18 +70,23 @@ def parse(argv: list[str]):
     if rest:
         raise ConfigError(f"{rest[0]}: not a flag; fields are set by --config.field=value")
     if resume:
-        given = [arg for arg in argv if arg.startswith("--config")]
-        if others := [arg for arg in given if not arg.startswith("--config.epochs=")]:
-            raise ConfigError(
-                f"{others[0]}: --resume continues a run with its own configuration; only "
-                "--config.epochs may be raised"
-            )
         from lnm_jax.training import configuration
 
+        wanted, given = configuration.flatten(config), {}
+        for argument in (arg for arg in argv if arg.startswith("--config")):
+            field = argument.removeprefix("--config.").partition("=")[0]
+            if field not in configuration.RESUMED_FIELDS:
+                raise ConfigError(
+                    f"{argument}: --resume continues a run with its own configuration; beside it "
+                    f"may be {', '.join(configuration.RESUMED_FIELDS)}"
+                )
+            given[field] = wanted[field]
         own = configuration.read(resume)
-        if given and config.epochs < own.epochs:
-            raise ConfigError(f"{given[0]}: the run has {own.epochs} epochs; more can be added")
-        config = configuration.changed(own, epochs=config.epochs) if given else own
+        if given.get("epochs", own.epochs) < own.epochs:
+            raise ConfigError(
+                f"--config.epochs={given['epochs']}: the run has {own.epochs}; more can be added"
+            )
+        config = configuration.changed(own, **given)
     return config, resume
 
 

@@ -165,7 +165,7 @@ def test_epochs_are_added_to_a_finished_run(config, capsys):
     with pytest.raises(ConfigError, match="another configuration"):
         loop.train(configuration.changed(config, epochs=2))
     for epochs, status, words in (
-        ("0", 2, "--config.epochs=0: the run has 1 epochs; more can be added"),
+        ("0", 2, "--config.epochs=0: the run has 1; more can be added"),
         ("2", 0, "(epoch"),
     ):
         argv = ["train.py", f"--resume={first.directory}", f"--config.epochs={epochs}"]

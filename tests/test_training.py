@@ -453,18 +453,17 @@ def test_derived_names_differ_where_results_may(config, monkeypatch):
     assert configuration.derived_name(config) != name
 
 
-def test_a_run_of_data_elsewhere_is_pointed_at(config, tmp_path, caplog):
+def test_a_run_of_data_elsewhere_is_pointed_at(config, tmp_path):
     here, there = tmp_path / "here", tmp_path / "there"
     config.data.name, config.data.directory = "folder", str(here)
     run_directory.create(config)
     (tmp_path / "link").symlink_to(here)
     for same in (here, tmp_path / "link"):
         config.data.directory = str(same)
-        run_directory.check(config)
-    assert not caplog.messages
+        assert run_directory.remark_on_data(config) is None
     config.data.directory = str(there)
-    run_directory.check(config)
-    assert f"its data were in {here}; other data need another" in caplog.text
+    remark = f"its data were in {here}; other data need another directory or name"
+    assert run_directory.remark_on_data(config) == remark
 
 
 def test_another_configuration_never_enters_a_run_directory(run):

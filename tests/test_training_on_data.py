@@ -1,11 +1,15 @@
 """Training on every kind of data set, from files to a finished run."""
 
+import json
+import shutil
+
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from lnm_jax import data
+import lnm_jax
+from lnm_jax import cli, data
 from lnm_jax.data import augment, event_camera
 from lnm_jax.errors import ConfigError
 from lnm_jax.training import experiment, loop
@@ -102,3 +106,48 @@ def test_data_fields_that_do_not_fit_are_named(config, fields, message):
     config.update_from_flattened_dict(fields)
     with pytest.raises(ConfigError, match=message):
         loop.train(config)
+
+
+def test_a_run_knows_its_data(tiny, tree, tmp_path, monkeypatch, caplog):
+    shutil.copytree(tree, tmp_path / "D")
+    monkeypatch.chdir(tmp_path)
+    tiny.data.directory = "D"  # kept as an absolute path
+    run = loop.train(tiny)
+    kept = json.loads((tmp_path / "run" / "data.json").read_text())
+    assert (kept["classes"], kept["train"], kept["in_both"]) == (["above", "below"], 12, 0)
+    accuracy = run.records[-1]["accuracy"]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert lnm_jax.load(run.directory).evaluate()["accuracy"] == accuracy
+
+    def refused(message):
+        with pytest.raises(ConfigError, match=message):
+            lnm_jax.load(run.directory).evaluate()
+        with pytest.raises(ConfigError, match=message):
+            loop.train(tiny)  # the same command again
+
+    for split in ("train", "test"):  # another order of the classes
+        (tmp_path / "D" / split / "above").rename(tmp_path / "D" / split / "over")
+    tiny.data.directory = str(tmp_path / "D")
+    refused(r"run: config.data: folder has changed since the run began \(class 0: below, not above")
+    for split in ("train", "test"):
+        (tmp_path / "D" / split / "over").rename(tmp_path / "D" / split / "above")
+    lnm_jax.load(run.directory).evaluate()
+    first = tmp_path / "D" / "train" / "above" / "0.png"
+    first.write_bytes(first.with_name("1.png").read_bytes())
+    refused(r"since the run began \(digest: ")
+    shutil.copy(first, first.with_name("7.png"))
+    shutil.copy(first, tmp_path / "D" / "test" / "above" / "7.png")
+    refused(r"since the run began \(train: 13, not 12; test: 7, not 6\)")
+    arguments = [f"--resume={run.directory}", "--config.data.accept_changes=true"]
+    assert cli.main(["train.py", *arguments, "--config.epochs=2"]) == 0
+    kept = json.loads((tmp_path / "run" / "data.json").read_text())
+    assert kept["accepted"] == [{"step": 2, "changes": ["train: 13, not 12", "test: 7, not 6"]}]
+    assert kept["in_both"] == 1
+    assert "1 test examples are training examples too" in caplog.text
+    assert lnm_jax.load(run.directory).evaluate()["loss"] > 0
+    shutil.move(tmp_path / "D", tmp_path / "E")
+    with pytest.raises(ConfigError, match="D: no such directory"):
+        lnm_jax.load(run.directory).evaluate()
+    assert cli.main(["train.py", arguments[0], f"--config.data.directory={tmp_path}/E"]) == 0
+    assert lnm_jax.load(run.directory).evaluate()["loss"] > 0

@@ -122,6 +122,8 @@ def get_config() -> ConfigDict:
     # Where the data set is; those from digits to identify need none. A set uses the fields it has.
     config.data.directory = config_dict.placeholder(str)
     # Pixels a side, to resize to; events, tonic: of a frame's longer side
+    # Go on with a data set that has changed since the run began, and record it in data.json.
+    config.data.accept_changes = False
     config.data.image_size = config_dict.placeholder(int)
     # interval, identify: of the examples; folder, events, tonic: of a split that is drawn
     config.data.seed = 0

@@ -10,7 +10,7 @@ from typing import Any
 from lnm_jax import checks
 from lnm_jax.data import digits, events, folder, prepared, recordings, simulated, tasks
 from lnm_jax.data.batches import eval_batches, steps_until, train_batches
-from lnm_jax.data.dataset import Dataset, Info, Split, Stream, check, info_of, subset
+from lnm_jax.data.dataset import Dataset, Info, Split, Stream, check, in_both, info_of, subset
 from lnm_jax.data.tasks import TEACHERS
 from lnm_jax.errors import ConfigError
 

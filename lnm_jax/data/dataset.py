@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -57,6 +58,8 @@ class Dataset(NamedTuple):
       split: how train and test were divided, in words.
       classes: names of the labels in their order; empty if they have none.
       white: the largest value of a pixel, where pixels are integers.
+      digest: that two sets share only if they hold the same; "" for that of the examples, or of
+        the labels of a stream.
     """
 
     train: Split | Stream
@@ -67,6 +70,7 @@ class Dataset(NamedTuple):
     split: str
     classes: tuple[str, ...] = ()
     white: int = 255
+    digest: str = ""
 
 
 class Info(NamedTuple):
@@ -77,7 +81,7 @@ class Info(NamedTuple):
       dtype: of its numbers.
       streamed: whether training examples are read when they are needed.
       train, test: how many examples.
-      num_classes, mean, std, split, classes, white: as of `Dataset`.
+      num_classes, mean, std, split, classes, white, digest: as of `Dataset`.
     """
 
     shape: tuple[int, ...]
@@ -91,6 +95,7 @@ class Info(NamedTuple):
     split: str
     classes: tuple[str, ...]
     white: int
+    digest: str
 
     def to_json(self) -> dict:
         """As plain data; floats keep their value."""
@@ -105,13 +110,19 @@ class Info(NamedTuple):
         return cls(**fields | arrays | tuples)
 
     def differences(self, other: Info) -> list[str]:
-        """Fields in which two differ, as "train: 90, not 100"."""
+        """Fields in which two differ, as "train: 90, not 100"; of long ones where they differ."""
         ours, theirs = self.to_json(), other.to_json()
-        return [
-            f"{name}: {theirs[name]}, not {ours[name]}"
-            for name in ours
-            if json.dumps(ours[name]) != json.dumps(theirs[name])
-        ]
+        found = []
+        for name in (name for name in ours if json.dumps(ours[name]) != json.dumps(theirs[name])):
+            one, two = theirs[name], ours[name]
+            if name == "classes" and len(one) == len(two):
+                place = next(
+                    k for k, pair in enumerate(zip(one, two, strict=True)) if len({*pair}) > 1
+                )
+                name, one, two = f"class {place}", one[place], two[place]
+            found.append(f"{name}: {one}, not {two}")
+        others = [line for line in found if not line.startswith(("digest", "mean", "std"))]
+        return others or found[-1:]  # examples alone: by their digest
 
 
 def info_of(dataset: Dataset) -> Info:
@@ -119,7 +130,29 @@ def info_of(dataset: Dataset) -> Info:
     streamed = isinstance(dataset.train, Stream)
     dtype = "uint8" if streamed else str(dataset.train.images.dtype)
     sizes = len(dataset.train.labels), len(dataset.test.labels)
-    return Info(tuple(dataset.train.shape), dtype, streamed, *sizes, *dataset[2:])
+    digest = dataset.digest or digest_of(dataset.train, dataset.test)
+    facts = dataset._replace(digest=digest)[2:]
+    return Info(tuple(dataset.train.shape), dtype, streamed, *sizes, *facts)
+
+
+def digest_of(*splits: Split | Stream) -> str:
+    """Of all examples in memory with their labels; of streams, of their labels."""
+    found = hashlib.blake2b(digest_size=8)
+    for array in (array for split in splits for array in split if isinstance(array, np.ndarray)):
+        found.update(np.ascontiguousarray(array))
+    return found.hexdigest()
+
+
+def in_both(dataset: Dataset) -> int | None:
+    """How many test examples are training examples too, by their digests; None for streams."""
+    if isinstance(dataset.train, Stream) or isinstance(dataset.test, Stream):
+        return None
+
+    def digests(split):
+        return [hashlib.blake2b(np.ascontiguousarray(x)).digest() for x in split.images]
+
+    train = set(digests(dataset.train))
+    return sum(digest in train for digest in digests(dataset.test))
 
 
 def unnormalised(

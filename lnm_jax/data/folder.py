@@ -315,7 +315,10 @@ def streamed(
         splits.append(stream(read, files.labels, image_size, workers, files.skip_corrupt))
     if train.skip_corrupt:
         words += "; a corrupt image is replaced by the next of its class"
-    return Dataset(*splits, len(train.classes), mean, std, words, tuple(train.classes))
+    dataset = Dataset(*splits, len(train.classes), mean, std, words, tuple(train.classes))
+    names = hashlib.blake2b(train.names, digest_size=8)
+    names.update(test.names)
+    return dataset._replace(digest=names.hexdigest())
 
 
 def _decode_all(

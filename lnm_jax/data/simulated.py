@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lnm_jax.data import digits, event_camera, events, folder
-from lnm_jax.data.dataset import Dataset, Split, positive, unnormalised
+from lnm_jax.data.dataset import Dataset, Split, digest_of, positive, unnormalised
 from lnm_jax.errors import ConfigError
 from lnm_jax.files import cached
 
@@ -139,7 +139,7 @@ def before_camera(
         num_classes=still.num_classes,
         split=f"{still.split}, simulated recordings",
         classes=still.classes,
-    )
+    )._replace(digest=digest_of(still.train, still.test))  # frames are rounded as the machine does
 
 
 def digit_light(image: np.ndarray) -> np.ndarray:

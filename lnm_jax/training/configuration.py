@@ -27,6 +27,7 @@ BOOKKEEPING_FIELDS = (
     "progress",
     "stop_after_non_finite",
     "data.directory",
+    "data.accept_changes",
     "data.workers",
     "checkpoint.every_steps",
     "checkpoint.every_minutes",
@@ -36,6 +37,8 @@ BOOKKEEPING_FIELDS = (
     "distributed.process",
     "distributed.timeout",
 )
+# What a run may be resumed with: more epochs, and the data where they are now.
+RESUMED_FIELDS = ("epochs", "data.directory", "data.accept_changes", "progress")
 
 
 def _name(field, value):
@@ -148,6 +151,14 @@ def _prefixed(prefix: str):
         yield
     except ValueError as error:
         raise ConfigError(f"{prefix}{error}") from None
+
+
+def located(config):
+    """The configuration with an absolute `data.directory`: other directories have other data."""
+    if config.data.directory is None:
+        return config
+    path = os.path.abspath(os.path.expanduser(config.data.directory))
+    return changed(config, **{"data.directory": path})
 
 
 def changed(config, **fields):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -108,10 +109,7 @@ def build(
         fields = config.data.to_dict()
         found = dataset or data.load(timesteps=config.timesteps, progress=config.progress, **fields)
         if info and (differ := info.differences(data.info_of(found))):
-            raise ConfigError(
-                f"config.data: {config.data.name} has changed since the run began "
-                f"({'; '.join(differ)})"
-            )
+            raise changed_data(config, differ)
         return found
 
     info = info or data.info_of(load_dataset())
@@ -201,6 +199,16 @@ def build(
         train_step=parallel.parallel(train_step, constants, donate=True),
         eval_step=parallel.parallel(eval_step, donate=False),
         adapt=parallel.parallel(adapt, constants, donate=True) if scheduled else None,
+    )
+
+
+def changed_data(config, differ: list[str]) -> ConfigError:
+    """What to raise for data that are not those that a run began with."""
+    directory = os.path.join(config.directory, config.name)
+    return ConfigError(
+        f"{directory}: config.data: {config.data.name} has changed since the run began "
+        f"({'; '.join(differ)}); choose another config.name, or take it as it is by "
+        f"train.py --resume={directory} --config.data.accept_changes=true"
     )
 
 

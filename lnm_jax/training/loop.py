@@ -116,7 +116,7 @@ def train(
     if dataset is not None:
         data.check(dataset, "dataset: ")
     things = {"dataset": dataset, "neuron": neuron, "model": model}
-    config = configuration.passing(config, **things)
+    config = configuration.passing(configuration.located(config), **things)
     with Interrupts() as interrupts, contextlib.ExitStack() as stack:
         parallel.initialize(config.distributed)
         configuration.validate(config, **things)
@@ -136,7 +136,7 @@ def train(
         def restore():
             found = must_resume or checkpoints.latest is not None
             restored = checkpoints.restore(state) if found else _first(config, state)
-            run_directory.begin(config, this.info)
+            run_directory.begin(config, this, int(restored.step))
             return restored
 
         state = parallel.from_first(parallel.on_first_process(restore) or state)

@@ -9,6 +9,7 @@ import os
 from lnm_jax import data, files
 from lnm_jax.errors import ConfigError
 from lnm_jax.training import configuration
+from lnm_jax.training.experiment import Experiment, changed_data
 
 LOCK = ".lock"
 DATA = "data.json"  # what is known of the data set, see `data.Info`
@@ -44,8 +45,6 @@ def check(config, *, resume: bool = False) -> None:
             f"{directory}: holds a run of another configuration ({'; '.join(found)}); "
             "choose another config.name"
         )
-    if remark := remark_on_data(config):
-        logging.warning("%s: %s", directory, remark)
 
 
 def remark_on_data(config) -> str | None:
@@ -75,28 +74,42 @@ def create(config) -> str:
     return directory
 
 
-def begin(config, info: data.Info) -> None:
-    """Before the first step of a session: writes data.json if it is new, and added epochs.
+def begin(config, this: Experiment, step: int) -> None:
+    """Before the first step of a session: data.json, added epochs, data that were moved.
 
     Args:
-      info: of the data set.
-    Raises: ConfigError if it can't be written, or if the run began with other data.
+      this: the experiment.
+      step: after which the session begins.
+    Raises: ConfigError if it can't be written, or if the run began with other data and
+      `config.data.accept_changes` is false.
     """
     directory = path_of(config)
-    began = read_info(directory)
-    if differ := began.differences(info) if began else []:
-        raise ConfigError(
-            f"{directory}: config.data: {config.data.name} has changed since the run began "
-            f"({'; '.join(differ)}); choose another config.name"
-        )
-    own = configuration.read(directory)
-    with files.writing(directory):
-        if not began:
-            files.write(os.path.join(directory, DATA), json.dumps(info.to_json(), indent=1) + "\n")
+    began, own = read_info(directory), configuration.read(directory)
+    differ = began.differences(this.info) if began else []
+    if differ and not config.data.accept_changes:
+        raise changed_data(config, differ)
+    path = os.path.join(directory, DATA)
+    if differ or not began:
+        facts = {"accepted": []}
+        if began:
+            with open(path) as file:
+                facts["accepted"] = json.load(file)["accepted"]
+            facts["accepted"].append({"step": step, "changes": differ})
+            logging.warning("%s: data accepted with changes: %s", directory, "; ".join(differ))
+        facts["in_both"] = data.in_both(this.dataset)
+        if facts["in_both"]:
+            logging.warning(
+                "%s: %d test examples are training examples too", directory, facts["in_both"]
+            )
+        with files.writing(directory):
+            files.write(path, json.dumps(this.info.to_json() | facts, indent=1) + "\n")
+    new = {"epochs": config.epochs, "data.directory": config.data.directory}
+    if new != {"epochs": own.epochs, "data.directory": own.data.directory}:
         if config.epochs > own.epochs:
-            longer = configuration.to_json(configuration.changed(own, epochs=config.epochs))
-            files.write(os.path.join(directory, configuration.FILE), longer)
             logging.warning("%s: %d epochs, %d before", directory, config.epochs, own.epochs)
+        with files.writing(directory):
+            text = configuration.to_json(configuration.changed(own, **new))
+            files.write(os.path.join(directory, configuration.FILE), text)
 
 
 def read_info(directory: str) -> data.Info | None:
@@ -107,7 +120,8 @@ def read_info(directory: str) -> data.Info | None:
     path = os.path.join(directory, DATA)
     try:
         with open(path) as file:
-            return data.Info.from_json(json.load(file))
+            fields = json.load(file)
+        return data.Info.from_json({name: fields[name] for name in data.Info._fields})
     except FileNotFoundError:
         return None
     except (OSError, KeyError, TypeError, ValueError) as error:
