@@ -115,7 +115,8 @@ def shorten(app, what, name, item, options, signature, result):
 def as_sphinx_reads(app, what, name, item, options, lines):
     """Docstrings say `Returns: x` on one line and indent equations; stars and bars are plain."""
     text = "\n".join(lines)
-    plain = r"`[^`]*`|(?<=\n\n)(?: +\S.*\n?)+|([*|])"  # outside of code and equations
+    # Code, bold and indented equations are kept as they are.
+    plain = r"`[^`]*`|(?<!\w)\*\*[^*\n]+\*\*|(?<=\n\n)(?: +\S.*\n?)+|([*|])"
     text = re.sub(plain, lambda found: "\\" * bool(found[1]) + found[0], text)
     for pattern, replacement in (
         (r"\n\n(?=  )", r"\n\n::\n\n"),
