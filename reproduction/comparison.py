@@ -105,16 +105,42 @@ class Made(NamedTuple):
     remarks: tuple[str, ...] = ()
 
 
-def job_of(setting: Setting, method: Method, chosen: dict, seed: int, more: dict) -> Job:
-    """The run of a method with the chosen fields."""
+def job_of(
+    setting: Setting, method: Method, chosen: dict, seed: int, more: dict, what: str = "reported"
+) -> Job:
+    """The run of a method with the chosen fields; `what` it is for, in a word."""
     seeded = {"seed": seed} | dict.fromkeys(setting.seeded, seed)
-    return runner.job(setting.experiment, setting.fields, method.fields, chosen, seeded, more)
+    where = [setting.data, setting.network, method.name, words(chosen), f"seed {seed}"]
+    return runner.job(
+        *(setting.experiment, setting.fields, method.fields, chosen, seeded, more),
+        about=f"({what}): {', '.join(filter(None, where))}",
+    )
 
 
 def tried(setting: Setting, method: Method, more: dict) -> dict[str, tuple]:
     """Values among which a method's best ones are chosen, by field, but for fields of every run."""
     rates = {RATE: setting.rates} if setting.rates else {}
     return {field: values for field, values in (rates | method.tries).items() if field not in more}
+
+
+def candidates(setting: Setting, method: Method, more: dict) -> list[dict]:
+    """Every weight learning rate that is tried, with every value of what else is."""
+    tries = tried(setting, method, more)
+    return [dict(zip(tries, values, strict=True)) for values in itertools.product(*tries.values())]
+
+
+def count(
+    setting: Setting,
+    methods: Sequence[Method],
+    *,
+    seeds: Sequence[int],
+    tuning_seeds: int,
+    more: dict,
+) -> int:
+    """How many runs `compare` asks for."""
+    groups = grouped(setting, methods, more, tuning_seeds=tuning_seeds)
+    tries = (len(candidates(setting, method, more)) for method, *_ in groups)
+    return len(groups) * len(seeds) + tuning_seeds * sum(n for n in tries if n > 1)
 
 
 def grouped(
@@ -136,20 +162,16 @@ def choose(
 ) -> tuple[dict[str, dict], dict[str, list[str]]]:
     """The fields under which each method's mean accuracy of the last epoch was highest.
 
-    Every weight learning rate is tried with every value of what else the method tries.
     Returns: both by the method's name, those fields, and what could not be tried and why.
     """
-    candidates = {}
-    for method in methods:
-        tries = tried(setting, method, more) if seeds else {}
-        candidates[method.name] = [
-            dict(zip(tries, values, strict=True)) for values in itertools.product(*tries.values())
-        ]
+    those = {
+        method.name: candidates(setting, method, more) if seeds else [{}] for method in methods
+    }
     jobs = {
-        (method.name, place, seed): job_of(setting, method, fields, seed, more)
+        (method.name, place, seed): job_of(setting, method, fields, seed, more, "tuning")
         for method in methods
-        if len(candidates[method.name]) > 1
-        for place, fields in enumerate(candidates[method.name])
+        if len(those[method.name]) > 1
+        for place, fields in enumerate(those[method.name])
         for seed in seeds
     }
     results = runs.run(jobs.values())
@@ -157,7 +179,7 @@ def choose(
     for (name, place, _), job in jobs.items():  # a candidate that fails is no run that failed
         if reason := runs.failed.pop(job, ""):
             runs.refused.discard(job)
-            lost[name].append(f"not chosen from, {words(candidates[name][place])}: {reason}")
+            lost[name].append(f"not chosen from, {words(those[name][place])}: {reason}")
 
     def mean(name, place):
         tests = [results.get(jobs[name, place, seed]) for seed in seeds]
@@ -165,9 +187,9 @@ def choose(
         return np.mean([result.accuracy if result else -np.inf for result in tests])
 
     chosen = {}
-    for name, those in candidates.items():
-        means = [mean(name, place) for place in range(len(those))] if len(those) > 1 else [0]
-        chosen[name] = those[int(np.argmax(means))]
+    for name, own in those.items():
+        means = [mean(name, place) for place in range(len(own))] if len(own) > 1 else [0]
+        chosen[name] = own[int(np.argmax(means))]
     return chosen, lost
 
 

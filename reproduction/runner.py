@@ -11,8 +11,10 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from lnm_jax.errors import ConfigError, Interrupted
@@ -22,16 +24,19 @@ from lnm_jax.training.run import SUMMARY
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
-class Job(NamedTuple):
+@dataclass(frozen=True)
+class Job:
     """One training run.
 
     Attributes:
       experiment: of lnm_jax/configs, by name.
       fields: (dotted field, value) pairs, sorted, that differ from it.
+      about: what it is for, in words; two jobs that differ in it alone are equal.
     """
 
     experiment: str
     fields: tuple[tuple[str, object], ...]
+    about: str = field(default="", compare=False)
 
     def config(self, directory: str):
         """The locked configuration.
@@ -56,10 +61,10 @@ class Job(NamedTuple):
         return [sys.executable, "-m", "lnm_jax", f"--config={self.experiment}", *flags]
 
 
-def job(experiment: str, *groups: dict) -> Job:
+def job(experiment: str, *groups: dict, about: str = "") -> Job:
     """A job of several dicts of fields, of which later ones win."""
     fields = {key: value for group in groups for key, value in group.items()}
-    return Job(experiment, tuple(sorted(fields.items())))
+    return Job(experiment, tuple(sorted(fields.items())), about)
 
 
 class Result(NamedTuple):
@@ -82,6 +87,10 @@ class Result(NamedTuple):
     device: str
 
 
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 class Runner:
     """Runs jobs, several at once where that is asked for.
 
@@ -91,13 +100,18 @@ class Runner:
       finished: whether any run has a result.
     """
 
-    def __init__(self, directory: str, *, jobs: int = 1, say=print):
+    def __init__(self, directory: str, *, jobs: int = 1, say=_to_stderr):
         """Args: directory of all runs; jobs at once; say, called with a line of progress."""
         self.directory, self.failed, self.refused, self.finished = directory, {}, set(), False
+        self._expected, self._counted, self._seconds = 0, 0, []
         self._jobs, self._say, self._stop, self._children = jobs, say, threading.Event(), set()
-        self._slots = queue.SimpleQueue()
+        self._counting, self._slots = threading.Lock(), queue.SimpleQueue()
         for slot in range(jobs):
             self._slots.put(slot)
+
+    def expect(self, runs: int) -> None:
+        """Says how many more jobs `run` will be given, for its lines of progress."""
+        self._expected += runs
 
     def run(self, wanted: Iterable[Job]) -> dict[Job, Result]:
         """Results of all jobs that could be finished; see `failed` for the others.
@@ -105,6 +119,7 @@ class Runner:
         Raises: Interrupted after a signal, when running jobs have saved; ConfigError for a field
           that does not exist.
         """
+        wanted = list(wanted)
         configs = {job: job.config(self.directory) for job in wanted}
         paths = {}
         for job, config in configs.items():
@@ -123,20 +138,16 @@ class Runner:
         for remark in sorted(filter(None, remarks)):
             self._say(f"runs that are there: {remark}")
         missing = [job for job in first.values() if job not in results]
+        self._counted += len(wanted) - len(missing)
+        self._expected = max(self._expected, self._counted + len(missing))
         if missing:
             self._say(f"{len(results)} of {len(first)} runs are there, {len(missing)} to go")
         with ThreadPoolExecutor(self._jobs) as pool:
             futures = {job: pool.submit(self._one, job) for job in missing}
             try:
-                for number, (job, future) in enumerate(futures.items(), 1):
+                for job, future in futures.items():
                     if result := future.result():
                         results[job] = result
-                        self._say(
-                            f"[{number}/{len(missing)}] {result.accuracy:.2f} %  "
-                            f"{result.seconds:.0f} s  {result.directory}"
-                        )
-                    else:
-                        self._say(f"[{number}/{len(missing)}] failed: {self.failed[job]}")
             except BaseException as error:
                 self._end()
                 if isinstance(error, KeyboardInterrupt):
@@ -173,6 +184,8 @@ class Runner:
         if self._stop.is_set():
             return None
         slot = self._slots.get()
+        self._say(self._next(job))
+        started = time.monotonic()
         log = run_directory.path_of(job.config(self.directory)) + ".log"
         os.makedirs(self.directory, exist_ok=True)
         try:
@@ -193,11 +206,26 @@ class Runner:
             self._slots.put(slot)
         result = self.result(job) if status == 0 else None
         if result:
+            self._seconds.append(time.monotonic() - started)
             os.remove(log)
+            self._say(f"  {result.accuracy:.2f} %  {result.seconds:.0f} s  {result.directory}")
         else:
             lines = pathlib.Path(log).read_text(errors="replace").strip().splitlines()
             self.failed[job] = f"exit {status}: {lines[-1] if lines else 'no output'} ({log})"
+            if not self._stop.is_set():
+                self._say(f"  failed: {self.failed[job]}")
         return result
+
+    def _next(self, job: Job) -> str:
+        """Which run begins, and how long all will take if they take as long as those before."""
+        with self._counting:
+            self._counted += 1
+            line = f"run {self._counted} of {self._expected} {job.about or job.experiment}"
+            left = self._expected - self._counted + 1
+        if not self._seconds:
+            return line
+        mean = sum(self._seconds) / len(self._seconds)
+        return f"{line}; about {duration(mean * left / self._jobs)} left"
 
     def _end(self):
         """Asks running jobs to save and stop."""
@@ -205,6 +233,13 @@ class Runner:
         for child in list(self._children):
             with contextlib.suppress(ProcessLookupError):
                 child.terminate()
+
+
+def duration(seconds: float) -> str:
+    """A time in words, to about two digits."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def graphics_cards() -> int:

@@ -39,6 +39,32 @@ class Setting(NamedTuple):
         return self._replace(fields=self.fields | fields)
 
 
+# Folders of --data-dir of which a set needs one; what is not here is downloaded.
+FOLDERS = {IMAGENET: ("imagenet2012", "train"), published.DVS: ("CIFAR10DVS",)}
+
+
+def look_for_data(setting: Setting) -> None:
+    """Looks whether the data are where they are said to be, but not into them.
+
+    Raises: ConfigError for a setting that needs a directory, and has none or another.
+    """
+    if "data.directory" not in setting.fields:
+        return
+    directory = setting.fields["data.directory"]
+    if directory is None:
+        raise ConfigError(f"--data-dir must say where {setting.data} is; --skip leaves out rows")
+    if "://" in directory:
+        return
+    if not os.path.isdir(directory):
+        raise ConfigError(f"--data-dir={directory}: no such directory; make it to download CIFAR")
+    folders = FOLDERS.get(setting.data, ("",))
+    if not any(os.path.isdir(os.path.join(directory, folder)) for folder in folders):
+        raise ConfigError(
+            f"--data-dir={directory}: must have {' or '.join(folders)} of {setting.data}; "
+            "--skip leaves out rows"
+        )
+
+
 DIGITS = Setting(
     "digits",
     "small ResNet",

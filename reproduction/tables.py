@@ -17,10 +17,13 @@ def outcomes_of(
 ) -> list[list[Outcome]]:
     """The outcomes of each setting's methods, of which the first is there to be compared with.
 
-    Raises: ConfigError if no row is one that is asked for, or --set has a field that makes a row.
+    Raises: ConfigError if no row is one that is asked for, --set has a field that makes a row, or
+      data are not there.
     """
     asked = []
     for setting, those in wanted:
+        if options.scale == "paper":  # rates are the published ones
+            setting = setting._replace(rates=())
         named = [method for method in those if options.ask_for(setting, method)]
         if named:
             asked.append((setting, named if those[0] in named else [those[0], *named]))
@@ -29,18 +32,13 @@ def outcomes_of(
     for method in (method for _, those in asked for method in those):
         if given := options.fields.keys() & method.fields.keys():
             raise ConfigError(f"--set {min(given)}: it is what makes the row {method.name!r}")
-    return [
-        comparison.compare(
-            runs,
-            # At the paper's scale rates are the published ones.
-            setting._replace(rates=()) if options.scale == "paper" else setting,
-            those,
-            seeds=options.seeds,
-            tuning_seeds=options.tuning_seeds,
-            more=options.fields,
-        )
-        for setting, those in asked
-    ]
+    for setting, _ in asked:
+        settings.look_for_data(setting)
+    each = {
+        "seeds": options.seeds, "tuning_seeds": options.tuning_seeds, "more": options.fields
+    }  # fmt: skip
+    runs.expect(sum(comparison.count(setting, those, **each) for setting, those in asked))
+    return [comparison.compare(runs, setting, those, **each) for setting, those in asked]
 
 
 def _each(those: Sequence[Setting], *methods: Method) -> list[tuple[Setting, Sequence[Method]]]:

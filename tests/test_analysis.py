@@ -10,7 +10,16 @@ import pytest
 from catalogue import after_each
 
 from lnm_jax import data, neurons
-from lnm_jax.analysis import degrees, dynamics, firing, history, naming, recording
+from lnm_jax.analysis import (
+    conclusion,
+    degrees,
+    dynamics,
+    energy,
+    firing,
+    history,
+    naming,
+    recording,
+)
 from lnm_jax.errors import ConfigError
 
 U = jnp.linspace(-2, 2, 41)
@@ -178,3 +187,75 @@ def test_curves_are_those_of_the_records(trained_run):
     trains = [record["step"] for record in trained_run.records if record["split"] == "train"]
     _, losses = drawn.axes
     np.testing.assert_allclose(losses.lines[1].get_xdata(), np.array(trains) * 480 / 1437)
+    assert drawn.axes[0].get_ylim()[1] == 100
+
+
+@pytest.mark.parametrize("kind", ["lif", "plif"])
+def test_what_is_a_lif_is_said_to_be_one(kind, config):
+    """PLIF scales its current, and so does the LIF that is put in its place."""
+    config.neuron.kind = kind
+    run = exporting.run_of(config)
+    seen = recording.record(run, examples=20)
+    learned, where, less = conclusion.sentences(run, seen, naming.name_layers(run, seen), None)
+    if kind == "lif":
+        assert learned == "The neurons learned nothing: those of kind lif have no parameters."
+        decays = [found.decay for found in conclusion.replace(run, seen).values()]
+        assert decays == pytest.approx([0.25] * len(decays))
+    else:
+        assert learned.startswith("The learned f, by name: 3 LIF, of decay 0.")
+        assert "(config.neuron.decay: 0.25); least like a LIF is layer" in learned
+    assert where == (
+        "The shape of f matters in no layer: the nearest LIF neurons, on the same currents, would "
+        "spike otherwise in 0 % of a layer's updates at most."
+    )
+    assert less.startswith("There is no simpler neuron")
+
+
+def of_degrees(*accuracies):
+    """Degrees from the highest down, of 1 mJ each."""
+    top = len(accuracies)
+    return [
+        degrees.Degree(top - n, accuracy, {}, {}, energy.Energy(top - n, 0, 0))
+        for n, accuracy in enumerate(accuracies)
+    ]
+
+
+def test_what_lower_degrees_cost_is_the_third_sentence(trained_run, recorded):
+    names = naming.name_layers(trained_run, recorded)
+
+    def less(found, smallest):
+        return conclusion.sentences(trained_run, recorded, names, (found, smallest))[2]
+
+    assert less(of_degrees(90.0, 90.5, 89.8), 1) == (
+        "Degree 1 in place of 3, in all layers and without training again, has 89.80 % accuracy "
+        "in place of 90.00 % on 100 examples, and takes 66.7 % less energy (Eq. 17)."
+    )
+    assert less(of_degrees(90.0, 80.0, 89.8), 3) == (
+        "No lower degree keeps accuracy within 0.5 points: degree 2 in place of 3, in all layers "
+        "and without training again, has 80.00 % accuracy in place of 90.00 % on 100 examples, and "
+        "takes 33.3 % less energy (Eq. 17)."
+    )
+
+
+def test_where_f_matters_is_where_a_lif_would_spike_otherwise(trained_run, recorded):
+    """Counted on a layer whose spikes are made the opposite of a LIF's in a quarter."""
+    replaced = conclusion.replace(trained_run, recorded)
+    assert set(replaced) == set(recorded.layers)
+    first, *others = recorded.layers
+    layers = dict(recorded.layers)
+    sample = layers[first].sample
+    quarter = np.arange(sample.spikes.shape[1]) % 4 == 0
+    sample = sample._replace(spikes=np.where(quarter, 1 - sample.spikes, sample.spikes))
+    layers[first] = layers[first]._replace(sample=sample)
+    layers[others[0]] = layers[others[0]]._replace(visits=np.zeros_like(layers[first].visits))
+    quiet = recorded._replace(layers=layers)
+    again = conclusion.replace(trained_run, quiet)
+    assert again[first].changed == pytest.approx(0.25 + replaced[first].changed, abs=0.01)
+    assert others[0] not in again
+    names = naming.name_layers(trained_run, quiet)
+    reduced = of_degrees(90.0, 90.0, 90.0), 1
+    learned, where, _ = conclusion.sentences(trained_run, quiet, names, reduced)
+    silent = f"Nothing is known of layer 2 ({others[0]}): no potential but 0 was visited."
+    assert learned.endswith(silent)
+    assert where.startswith(f"The shape of f matters most in layer 1 ({first}): the nearest LIF")
+    assert f"otherwise in {100 * again[first].changed:.2g} % of its updates" in where

@@ -13,6 +13,7 @@ from PIL import Image
 
 import lnm_jax
 from lnm_jax import cli, data, layers, neurons
+from lnm_jax.analysis.facts import of_run
 from lnm_jax.errors import ConfigError
 from lnm_jax.training import configuration, loop, metrics
 
@@ -133,6 +134,10 @@ def test_data_a_neuron_and_a_network_may_be_passed_in_python(config, digits):
         loaded.evaluate()
     accuracy = loaded.evaluate(three(digits))["accuracy"]
     assert accuracy == pytest.approx(run.records[-1]["accuracy"])
+    facts = dict(of_run(loaded))
+    assert facts["data"].startswith("passed in Python: ")
+    assert (facts["network"], facts["neurons"]) == ("Net", "lnm(degree=2)")
+    assert "command" not in facts
     fewer = things["dataset"]._replace(train=data.subset(three(digits).train, 99))
     with pytest.raises(ConfigError, match=r"changed since the run began \(train: 99, not"):
         lnm_jax.train(config, **things | {"dataset": fewer})

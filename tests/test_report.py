@@ -3,15 +3,20 @@
 import csv
 import os
 import re
+import shlex
 import shutil
 import sys
 
 import exporting
+import jax
+import numpy as np
 import pytest
 
-from lnm_jax import cli
+import lnm_jax
+from lnm_jax import cli, data
 from lnm_jax.analysis import page, report
-from lnm_jax.training import experiment
+from lnm_jax.configs import base
+from lnm_jax.training import configuration, experiment
 from lnm_jax.training.run import load
 
 EXAMPLES = 100
@@ -60,18 +65,71 @@ def test_the_page_is_self_contained_and_has_every_section(output):
     assert not re.search(r"https?://|<script|<link|@import|url\(", page)
     sources = re.findall(r'src="([^"]{0,40})', page)
     pictures = [name for name in os.listdir(output) if name.endswith(".png")]
-    assert len(sources) == len(pictures) == 8
+    assert len(sources) == len(pictures) == 9
+    assert page.count('<source media="(max-width: 640px)" srcset="data:image/png;base64,iVBOR') == 9
     assert all(source.startswith("data:image/png;base64,iVBOR") for source in sources)
-    sections = ["Training", "Learned dynamics", "Names", "Firing", "Activity", "Health", "Energy"]
-    assert re.findall("<h2>(.*?)</h2>", page) == [*sections, "Lower degrees"]
+    sections = ["Training", "Confusion", "Learned dynamics", "Names", "Firing", "Activity"]
+    assert re.findall("<h2>(.*?)</h2>", page) == [*sections, "Health", "Energy", "Lower degrees"]
 
 
-def test_csvs_hold_what_the_page_says(output, trained_run):
+@pytest.fixture(scope="module")
+def rows(output):
+    return lambda name: list(csv.DictReader((output / name).read_text().splitlines()))
+
+
+def test_the_page_opens_with_three_sentences_and_what_the_run_is(output, rows, trained_run):
     page = (output / "report.html").read_text()
+    learned, where, less = re.findall("<p>(.*?)</p>", page)[:3]
+    assert learned.startswith("The learned f, by name: ")
+    assert where.startswith("The shape of f matters ")
+    full, *lower = rows("degrees.csv")
+    below = next(row for row in lower if row["degree"] in less)
+    assert f"egree {below['degree']} in place of 3, in all layers" in less
+    for row in (full, below):
+        assert f"{float(row['accuracy, %']):.2f} %" in less
+    facts = dict(re.findall("<dt>(.*?)</dt><dd>(.*?)</dd>", page))
+    assert facts["accuracy"] == f"{float(full['accuracy, %']):.2f} % of 100 test examples"
+    assert facts["seed"] == "0"
+    assert facts["data"] == "digits: 1,437 and 360 examples, stratified 80/20, fixed"
+    sizes = [leaf.size for leaf in jax.tree.leaves(trained_run.state.params)]
+    # Three spiking layers of degree 3.
+    assert facts["parameters"] == f"{sum(sizes) - 9:,} of the network, 9 of its neurons"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d( to .*)?", facts["trained"])
+    assert f", by lnm_jax {lnm_jax.__version__} and jax {jax.__version__}" in facts["report"]
+    assert facts["command"].startswith("python train.py --config.data.batch_size=480 ")
 
-    def rows(name):
-        return list(csv.DictReader((output / name).read_text().splitlines()))
 
+def test_a_confusion_matrix_counts_every_example_once(output, rows, trained_run):
+    matrix = [[int(row[f"predicted {n}"]) for n in range(10)] for row in rows("confusion.csv")]
+    labels = data.subset(trained_run.experiment.dataset.test, EXAMPLES).labels
+    np.testing.assert_array_equal(np.sum(matrix, 1), np.bincount(labels))
+    accuracy = float(rows("degrees.csv")[0]["accuracy, %"])
+    assert np.trace(matrix) == pytest.approx(accuracy * EXAMPLES / 100)
+
+
+LINES = [
+    "",
+    "--config=cifar10_fast '--config.data.directory=/my data' --config.epochs=3",
+    "'--config.model.widths=((4,), (8, 8))' --config.neuron.kind=lif --config.progress=False",
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_the_command_makes_the_same_configuration(line):
+    config, _ = cli.parse(["train.py", *shlex.split(line)])
+    wanted = f"python train.py {line}".removesuffix(" --config.progress=False").strip()
+    assert configuration.command(config) == wanted  # a bar on the screen changes no run
+
+
+def test_what_no_flag_can_say_has_no_command():
+    config = base.get_config()
+    with config.unlocked():
+        config.neuron.own = 1
+    assert configuration.command(config) is None
+
+
+def test_csvs_hold_what_the_page_says(output, rows, trained_run):
+    page = (output / "report.html").read_text()
     assert [row["path"] for row in rows("names.csv")] == trained_run.experiment.spiking_layers()
     for row in rows("names.csv"):
         assert row["parameters"] in page
@@ -94,15 +152,22 @@ KINDS = {
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_of_network_is_reported(config, name):
     config.update_from_flattened_dict(KINDS[name])
-    made = report.make(exporting.run_of(config), examples=40)
+    made = report.make(exporting.run_of(config), examples=40)  # in no directory
     html = made.html()
     assert "No evaluation is recorded in metrics.jsonl yet." in html
     if name == "channels":
         assert "T = 1: f is only ever evaluated at the starting potential" in html
         assert b"no potential but 0 was visited" in made.files["names.csv"]
         assert "<th>degree</th>" in html
+        assert "What f became cannot be said (layer 1 (stem_spike): no potential but 0 was" in html
+        assert "; T = 1, where f is evaluated at the start alone)." in html
+        assert (
+            "Where the shape of f matters was not measured: no potential but 0 was visited" in html
+        )
     else:
         assert "These neurons have two variables" in html
+        assert "not measured: neurons of several variables do not spike by f alone." in html
+        assert re.search(r"LIF neurons would take [0-9.]+ % less energy at equal spike rates", html)
         assert "Neurons of kind lnm_two_variable have no degree to reduce." in html
 
 

@@ -416,6 +416,9 @@ def test_a_field_that_makes_a_row_of_the_last_table_ends_compare_at_once(tmp_pat
 @pytest.mark.parametrize(
     ("command", "message"),
     [
+        ("table1 --scale=small", "--data-dir must say where CIFAR-10 is; --skip leaves out rows"),
+        ("table1 --scale=small --data-dir=/none", "--data-dir=/none: no such directory; make it"),
+        ("table2 --scale=paper --data-dir=/", "--data-dir=/: must have CIFAR10DVS of CIFAR-10 DVS"),
         ("table1 --rows=nothing", "--rows nothing: no such data, network or method"),
         ("table1 --skip=digits", "--skip digits: no such data, network or method is left"),
         ("overhead --rows=PLIF", "--rows PLIF: no such data, network or method is left"),
@@ -474,12 +477,12 @@ def test_runs_that_are_complete_are_not_repeated(tmp_path, monkeypatch, capsys):
     python(monkeypatch, FINISHES)
     command = ["table1", f"--directory={tmp_path}", "--seeds=2", "--tuning-seeds=0", "--jobs=2"]
     assert cli.main([*command, "--rows=LIF$,PLIF$"]) == 0
-    assert "0 of 4 runs are there, 4 to go" in capsys.readouterr().out
+    assert "0 of 4 runs are there, 4 to go" in capsys.readouterr().err
     stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("summary.json")}
     assert len(stamps) == 4
     assert not list(tmp_path.glob("*.log"))
     assert cli.main([*command, "--rows=LIF$,PLIF$"]) == 0
-    assert "to go" not in capsys.readouterr().out
+    assert "to go" not in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("summary.json")} == stamps
     row = rows_of(tmp_path / "table1-smoke.csv")[0]
     assert (row["accuracy, %"], row["best epoch, %"]) == ("60.00 ± 0.00", "61.00 ± 0.00")
@@ -490,7 +493,7 @@ def test_a_run_that_fails_is_reported_with_its_last_line(tmp_path, monkeypatch, 
     python(monkeypatch, "import sys; print('x'); sys.exit('train.py: no images in none')")
     command = ["table1", f"--directory={tmp_path}", "--seeds=1", "--tuning-seeds=0", "--rows=LIF$"]
     assert cli.main(command) == 1
-    error = capsys.readouterr().err
+    error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("reproduce.py: no run ended: exit 1: train.py: no images in none (")
     [log] = tmp_path.glob("*.log")
     assert str(log) in error

@@ -1,6 +1,8 @@
 """StableHLO: the file runs in a process that has jax and none of this project."""
 
+import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -40,6 +42,7 @@ def test_the_file_gives_the_models_logits_without_the_project(
     else:
         assert cli.export([run.directory, "--format", "stablehlo", "--output", path]) == 0
         assert f"written to {path}" in capsys.readouterr().out
+        assert json.loads(pathlib.Path(f"{path}.json").read_text())["classes"] == list("0123456789")
     exported = network.prepare(run)
     images = np.asarray(run.experiment.dataset.test.images[:3], np.float32)
     np.save(tmp_path / "images.npy", images)

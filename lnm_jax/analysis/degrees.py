@@ -139,6 +139,7 @@ def _draw(degrees: list[Degree], loss: float) -> Figure:
         drawing.plain(axis, x="degree of every layer", title=title)
         axis.set_xticks(x)
         axis.invert_xaxis()
+    left.set_ylim(top=100)
     middle.set_ylim(0)
     right.set_ylim(0, 1.1 * max(joules))
     return drawn

@@ -22,6 +22,7 @@ ACCENT = "#b5482a"
 # Of several configurations; told apart without seeing hues, too (Okabe and Ito 2008).
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 WIDTH = 9.0  # inches of every figure, so that text is equally large in all of them
+NARROW = 3.5  # likewise, of one whose panels are stacked
 
 
 def figure(height: float) -> Figure:
@@ -47,7 +48,7 @@ def layer_axes(
     drawn = figure(height * rows + 0.6)
     axes = drawn.subplots(rows, columns, sharex=True, sharey=share_y, squeeze=False)
     for axis in axes.flat[len(titles) :]:
-        axis.axis("off")
+        axis.remove()
     used = list(axes.flat[: len(titles)])
     for number, (axis, title) in enumerate(zip(used, titles, strict=True), 1):
         plain(axis, title=f"{number}  {title}")
@@ -90,10 +91,35 @@ def learned(axis: Axes, x: np.ndarray, y: np.ndarray, **line: Any) -> np.ndarray
 
 def legend(drawn: Figure, axis: Axes, columns: int) -> None:
     """One legend above all axes, of what one axis shows."""
-    handles, labels = axis.get_legend_handles_labels()
+    _legend(drawn, *axis.get_legend_handles_labels(), columns)
+
+
+def _legend(drawn, handles, labels, columns):
     drawn.legend(
         handles, labels, loc="outside upper center", ncols=columns, fontsize=8, frameon=False
     )
+
+
+def stack(drawn: Figure) -> None:
+    """Puts the panels of a figure one below another, each as tall as it was, for a narrow screen.
+
+    In the order in which they were added; twins stay on each other.
+    """
+    drawn.canvas.draw()  # lays it out
+    panels = {}
+    for axis in drawn.axes:
+        place = axis.get_subplotspec()
+        panels.setdefault((place.num1, place.num2), []).append(axis)
+    heights = [axes[0].get_position().height * drawn.get_figheight() for axes in panels.values()]
+    grid = drawn.add_gridspec(len(panels), 1, height_ratios=heights)
+    for place, axes in zip(grid, panels.values(), strict=True):
+        for axis in axes:
+            axis.set_subplotspec(place)
+            axis.tick_params(labelleft=True, labelbottom=True)  # shared ones were hidden
+    for wide in list(drawn.legends):
+        wide.remove()
+        _legend(drawn, wide.legend_handles, [text.get_text() for text in wide.get_texts()], 2)
+    drawn.set_size_inches(NARROW, sum(heights) + 0.5 * (len(heights) + len(drawn.legends)))
 
 
 def png(drawn: Figure, *, dpi: int = 150) -> bytes:

@@ -172,9 +172,9 @@ def picture(run: Run, recording: Recording) -> tuple[list[Row], Figure]:
     for label, (values, colour) in parts.items():
         axis.barh(places, values, 0.72, left=left, color=colour, label=label)
         left += values
-    axis.set_yticks(places, [f"{row.path} ({row.kind})" for row in counted])
+    axis.set_yticks(places, [row.path for row in counted])
     axis.invert_yaxis()
     axis.set_xlim(0)
-    drawing.plain(axis, x="energy of one inference, µJ")
+    drawing.plain(axis, x="µJ an inference")
     drawing.legend(drawn, axis, 3)
     return counted, drawn

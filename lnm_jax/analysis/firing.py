@@ -93,7 +93,7 @@ def traces(run: Run, recorded: Recording) -> tuple[list[dict], Figure]:
             axis.plot(
                 time[fired], shown.v_in[fired, n], "*", color=colour, markersize=11,
                 markeredgecolor="white", markeredgewidth=0.5,
-                label="spike" if n == 0 else None,
+                label="spike" if n == shown.spikes.shape[1] - 1 else None,
             )  # fmt: skip
         axis.set_xticks(time if len(time) <= 10 else np.linspace(1, len(time), 6).astype(int))
     drawing.legend(drawn, axes[0], 5)

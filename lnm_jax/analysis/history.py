@@ -7,7 +7,6 @@ import numpy as np
 from lnm_jax.analysis import drawing
 from lnm_jax.analysis.drawing import Figure
 from lnm_jax.analysis.recording import Recording
-from lnm_jax.training.experiment import SATURATED
 from lnm_jax.training.run import Run
 
 
@@ -34,6 +33,7 @@ def curves(run: Run) -> tuple[list[dict], Figure]:
         steps, values("train", "loss"), color=drawing.LEARNED, linestyle=":", label="training"
     )
     right.legend(fontsize=7, frameon=False)
+    left.set_ylim(top=100)
     for axis, label in ((left, "test accuracy, %"), (right, "loss, nats")):
         _over_epochs(axis, label)
     rows = zip(epochs, accuracy, loss, strict=True)
@@ -55,7 +55,7 @@ def _line(epochs):
 def activity(run: Run, recording: Recording) -> tuple[list[dict], list[dict], Figure]:
     """Spike rates, and shares of dead and saturated neurons, over training and now.
 
-    Saturated neurons spiked in `SATURATED` of the timesteps or more. The shares over training are
+    Saturated neurons are those of `experiment.saturated_fraction`. The shares over training are
     left out of the figure for a run that did not record them.
 
     Returns: a row a layer as the trained network has it; a row a layer and evaluation, of the whole
@@ -101,8 +101,7 @@ def _row(rate, dead, saturated):
 def _draw_rates(axis, epochs, rates):
     from matplotlib import colormaps
 
-    title = "over training (lines are layers, dark to light)"
-    _over_epochs(axis, "spikes per neuron and timestep", title)
+    _over_epochs(axis, "spikes per neuron and timestep", "over training, dark to light: layers")
     count = rates.shape[1]
     colours = colormaps["viridis"](np.linspace(0.05, 0.85, count))
     for n, colour in enumerate(colours):
@@ -114,8 +113,7 @@ def _draw_rates(axis, epochs, rates):
 
 def _draw_shares(axis, epochs, dead, saturated):
     """Thin lines are layers; the one of the largest share in the end is numbered."""
-    title = "over training (thin lines are layers, bold: their mean)"
-    _over_epochs(axis, "share of neurons", title)
+    _over_epochs(axis, "share of neurons", "over training, bold: the layers' mean")
     shares = (("dead", dead, "black"), ("saturated", saturated, drawing.ACCENT))
     for name, values, colour in shares:
         style = {"color": colour, **_line(epochs)}
@@ -141,12 +139,15 @@ def _draw_now(axis, layers):
     def of(name):
         return [getattr(layer, name) for layer in layers.values()]
 
-    axis.barh(rows, of("rate"), 0.7, color=drawing.VISITED, label="spike rate")
-    axis.plot(of("dead"), rows, "x", color="black", label="dead share")
-    axis.plot(of("saturated"), rows, "^", color=drawing.ACCENT, label="saturated share")
-    axis.set_yticks(rows, [f"{n}  {path}" for n, path in enumerate(layers, 1)])
+    bars = axis.barh(rows, of("rate"), 0.7, color=drawing.VISITED, label="spike rate")
+    dead = axis.plot(of("dead"), rows, "x", color="black", label="dead share")
+    saturated = axis.plot(of("saturated"), rows, "^", color=drawing.ACCENT, label="saturated share")
+    axis.set_yticks(rows, rows + 1)
     axis.invert_yaxis()
     axis.set_xlim(-0.02, 1.02)
-    drawing.plain(axis, title=f"now; saturated: spikes in {SATURATED:.0%} of timesteps")
-    # Below the axis: markers can be anywhere on it.
-    axis.legend(fontsize=7, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.06))
+    drawing.plain(axis, y="layer", title="now")
+    # Below the axis: markers can be anywhere on it. Bars would come last by themselves.
+    axis.legend(
+        handles=[bars, *dead, *saturated], fontsize=7, frameon=False, ncols=3, loc="upper center",
+        bbox_to_anchor=(0.5, -0.06),
+    )  # fmt: skip

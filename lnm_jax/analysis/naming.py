@@ -12,7 +12,8 @@ a polynomial of degree 3 is one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -221,13 +222,21 @@ def name_layers(run: Run, recording: Recording) -> dict[str, list[Name]]:
 
 
 def _learned(run: Run, layer: Layer) -> tuple[np.ndarray, np.ndarray]:
-    """f (K, C) of the named channels at the potentials visited, and its argument (K,) there.
+    """f (K, C) of the named channels at the potentials visited, and its argument (K,) there."""
+    u = layer.centres[layer.visits > 0]
+    return argument(run, u), dynamics.drifts(run, layer.params, u, MOST_CHANNELS)
 
-    Potentials beyond the bound are all the same to f.
-    """
-    u, drift = layer.centres[layer.visits > 0], run.experiment.neuron.facts.drift
-    f = dynamics.drifts(run, layer.params, u, MOST_CHANNELS)
-    return (np.asarray(drift.bounded(jnp.asarray(u))) if drift else u), f
+
+def argument(run: Run, u: Float[np.ndarray, " K"]) -> np.ndarray:
+    """What f sees of potentials: those beyond its bound are all the same to it."""
+    drift = run.experiment.neuron.facts.drift
+    return np.asarray(drift.bounded(jnp.asarray(u))) if drift else u
+
+
+def tally(names: Iterable[list[Name]]) -> str:
+    """How often each name occurs, most often first, e.g. "4 LIF, 1 QIF"."""
+    counts = Counter(name.name for channels in names for name in channels).most_common()
+    return ", ".join(f"{count} {name}" for name, count in counts)
 
 
 def table(names: dict[str, list[Name]]) -> list[dict]:

@@ -11,17 +11,19 @@ from collections.abc import Iterable, Sequence
 from lnm_jax.analysis import drawing
 from lnm_jax.analysis.drawing import Figure
 
+NARROW = 640  # pixels of a screen, up to which panels are stacked
 STYLE = """
 body { max-width: 60rem; margin: auto; padding: 1rem; font: 1rem/1.5 system-ui, sans-serif; }
 h1, dd { overflow-wrap: anywhere; }
 h2 { margin-top: 3rem; padding-top: .8rem; border-top: 1px solid #ddd; }
 p, figcaption { max-width: 44rem; }
-figcaption, caption, dt { color: #555; font-size: .875rem; text-align: left; }
+figcaption, dt { color: #555; font-size: .875rem; text-align: left; }
 dl { display: grid; grid-template-columns: auto 1fr; gap: .1rem 1.5rem; }
-dd, figure { margin: 0; }
+dd { margin: 0; }
 nav a { margin-right: 1rem; white-space: nowrap; }
-.wide { overflow-x: auto; margin: 1.2rem 0 .4rem; }
-img { width: 100%; min-width: 36rem; }
+figure { margin: 1.2rem 0; }
+.wide { overflow-x: auto; }
+img { width: 100%; height: auto; }
 table { border-collapse: collapse; font-size: .84rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem 1rem .3rem 0; text-align: right; border-bottom: 1px solid #ddd; }
 .text { text-align: left; }
@@ -57,13 +59,17 @@ class Page:
         self._add(f"<dl>{''.join(rows)}</dl>")
 
     def picture(self, name: str, drawn: Figure, caption: str, rows: Sequence[dict] = ()) -> None:
-        """Adds a figure, and the files name.png and, of what it shows, name.csv."""
+        """Adds a figure, and the files name.png and, of what it shows, name.csv.
+
+        On narrow screens its panels are one below another, as they are in `drawn` from then on.
+        """
         self.files[f"{name}.png"] = png = drawing.png(drawn)
+        drawing.stack(drawn)
         alt = html.escape(f"{self._sections[-1][0]}: {name}")
         self._add(
-            f'<figure><div class="wide"><img alt="{alt}" '
-            f'src="data:image/png;base64,{base64.b64encode(png).decode()}"></div>'
-            f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+            f'<figure><picture><source media="(max-width: {NARROW}px)" '
+            f'srcset="{_address(drawing.png(drawn))}"><img alt="{alt}" src="{_address(png)}">'
+            f"</picture><figcaption>{html.escape(caption)}</figcaption></figure>"
         )
         if rows:
             self.csv(name, rows)
@@ -87,10 +93,10 @@ class Page:
 
         head = line("th", columns)
         body = "".join(line("td", texts) for texts in zip(*map(entries.get, columns), strict=True))
-        title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+        title = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
         self._add(
-            f'<div class="wide"><table>{title}<thead>{head}</thead>'
-            f"<tbody>{body}</tbody></table></div>"
+            f'<figure>{title}<div class="wide"><table><thead>{head}</thead>'
+            f"<tbody>{body}</tbody></table></div></figure>"
         )
         if file:
             self.csv(file, rows)
@@ -122,6 +128,10 @@ class Page:
             f"<title>{title}</title><style>{STYLE}</style></head>\n"
             f"<body><h1>{title}</h1>{''.join(head)}\n<nav>{links}</nav>\n{body}</body></html>\n"
         )
+
+
+def _address(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def number(value) -> str:

@@ -24,6 +24,7 @@ from lnm_jax.training.run import Run
 
 BINS = 1600
 SAMPLE = 4096  # neurons of a layer that are kept over time, of all examples together
+MOST_CLASSES = 20  # that a matrix of them is readable with
 SAMPLE_PER_CHANNEL = 64  # at least so many, where channels have neurons of their own
 
 
@@ -117,12 +118,15 @@ class Recording(NamedTuple):
         averages of spikes, spikes per entry and timestep.
       examples: how many.
       timesteps: T.
+      confusion: (K, K) examples of each class, by row, that were predicted as each one; None where
+        labels are no classes, or more than `MOST_CLASSES`.
     """
 
     layers: dict[str, Layer]
     inputs: dict[str, float]
     examples: int
     timesteps: int
+    confusion: np.ndarray | None = None
 
 
 def neuron_params(params: dict, path: str) -> Any:
@@ -199,7 +203,9 @@ def record(run: Run, *, examples: int = 0) -> Recording:
         for path in this.spiking_layers()
     }
     inputs = {path: float(total / entries) for path, (total, entries) in sums["inputs"].items()}
-    return Recording(layers, inputs, len(split.labels), this.timesteps)
+    return Recording(
+        layers, inputs, len(split.labels), this.timesteps, confusion=sums.get("confusion")
+    )
 
 
 def _join(one: tuple, other: tuple) -> tuple:
@@ -217,8 +223,8 @@ def _join(one: tuple, other: tuple) -> tuple:
 def _measure(this: Experiment, edges: np.ndarray, sample: int, variables, batch, key) -> tuple:
     """What a batch adds to a recording, of fixed size.
 
-    Returns: sums over its examples, of "layers" and "inputs"; of each layer minus the lowest
-      potential and the highest; of each layer a `Sample`.
+    Returns: sums over its examples, of "layers", "inputs" and, of few classes, "confusion"; of each
+      layer minus the lowest potential and the highest; of each layer a `Sample`.
     """
     model = this.model
     if hasattr(model, "remat"):  # interception cannot look into its inner traces
@@ -233,14 +239,18 @@ def _measure(this: Experiment, edges: np.ndarray, sample: int, variables, batch,
 
     images = augment.normalise(batch["image"], this.info.mean, this.info.std)
     with nn.intercept_methods(intercept):
-        _, sown = model.apply(variables, steps.time_first(images), mutable=["trace"])
+        outputs, sown = model.apply(variables, steps.time_first(images), mutable=["trace"])
     traces = flatten_dict(sown["trace"], sep="/")
     layers, largest, drawn = {}, {}, {}
     for number, path in enumerate(this.spiking_layers()):
         currents, trace = traces[f"{path}/over_time"]
         layers[path], largest[path] = _visited(trace, mask, edges)
         drawn[path] = _draw(currents, trace, mask, jax.random.fold_in(key, number), sample)
-    return {"layers": layers, "inputs": inputs}, largest, drawn
+    sums, classes, labels = {"layers": layers, "inputs": inputs}, outputs.shape[-1], batch["label"]
+    if labels.ndim == 1 and outputs.ndim == 2 and classes <= MOST_CLASSES:
+        counts = jnp.zeros((classes, classes), jnp.int32)
+        sums["confusion"] = counts.at[labels, outputs.argmax(-1)].add(mask.astype(jnp.int32))
+    return sums, largest, drawn
 
 
 def _visited(trace, mask, edges):

@@ -9,9 +9,12 @@ import numpy as np
 
 from lnm_jax import files, neurons
 from lnm_jax.analysis import (
+    conclusion,
+    confusion,
     degrees,
     dynamics,
     energy,
+    facts,
     firing,
     history,
     naming,
@@ -29,7 +32,7 @@ EXAMPLES = 1000
 
 
 def write(
-    directory: str,
+    run: Run | str,
     *,
     output: str | None = None,
     examples: int = EXAMPLES,
@@ -40,7 +43,7 @@ def write(
     Nothing is written before all of it is made; report.html comes last.
 
     Args:
-      directory: of the run.
+      run: a `Run`, as one of a data set of your own must be, or its directory.
       output: folder for the report; None for "report" in the run's directory.
       examples: of the test set to run the network on; 0 for all.
       loss: percentage points of accuracy that a lower degree may cost.
@@ -51,51 +54,56 @@ def write(
         raise ConfigError(f"--examples must be 0 (all) or more, got {examples}")
     if not loss >= 0:
         raise ConfigError(f"--loss must be 0 or more percentage points, got {loss}")
-    output = output or os.path.join(directory, FOLDER)
+    output = output or os.path.join(run if _is_path(run) else run.directory, FOLDER)
     if os.path.exists(output) and not os.path.isdir(output):
         raise ConfigError(f"{output}: exists and is not a directory; choose another --output")
-    page = make(load(directory), examples=examples, loss=loss)
+    page = make(run, examples=examples, loss=loss)
     path = os.path.join(output, FILE)
     for name, content in (page.files | {FILE: page.html().encode()}).items():
         files.write(os.path.join(output, name), content)
     return path
 
 
-def make(run: Run, *, examples: int = EXAMPLES, loss: float = degrees.LOSS) -> Page:
+def _is_path(run):
+    return isinstance(run, str | os.PathLike)
+
+
+def make(run: Run | str, *, examples: int = EXAMPLES, loss: float = degrees.LOSS) -> Page:
     """The report of a run. Args as in `write`."""
+    run = load(run) if _is_path(run) else run
     page = Page(os.path.basename(os.path.normpath(run.directory)))
     recorded = recording.record(run, examples=examples)
-    _summary(page, run, recorded, examples)
+    named = naming.picture(run, recorded)
+    reduced = None
+    if not degrees.refusal(run):
+        reduced = degrees.reduce(run, recorded, examples=examples, loss=loss)
+    for sentence in conclusion.sentences(run, recorded, named[0], reduced and reduced[:2], loss):
+        page.paragraph(sentence)
+    _facts(page, run, recorded, examples)
     _training(page, run)
+    _confusion(page, run, recorded)
     _dynamics(page, run, recorded)
-    _names(page, run, recorded)
+    _names(page, *named)
     _firing(page, run, recorded)
     _activity(page, run, recorded)
     _health(page, run, examples)
     _energy(page, run, recorded)
-    _degrees(page, run, recorded, examples, loss)
+    _degrees(page, run, recorded, reduced, loss)
     return page
 
 
-def _summary(page, run, recorded, examples):
-    config = run.experiment.config
-    last = run.experiment.steps_until(config.epochs)
+def _facts(page, run, recorded, examples):
     accuracy = recording.accuracy(run, run.state.params, examples=examples)
-    page.paragraph(
-        "What the neurons of a trained spiking network have learned. Figures and tables are also "
-        "files beside this page; the method of each is in docs/analysis.md."
-    )
     page.facts(
         [
-            ("data", config.data.name),
-            ("network", config.model.name),
-            ("neurons", config.neuron.kind),
-            ("timesteps", str(recorded.timesteps)),
-            ("spiking layers", str(len(recorded.layers))),
-            ("test examples seen", str(recorded.examples)),
-            ("accuracy on them", f"{accuracy:.2f} %"),
-            ("checkpoint", f"step {int(run.state.step)} of {last}"),
+            ("accuracy", f"{accuracy:.2f} % of {recorded.examples} test examples"),
+            *facts.of_run(run),
+            facts.of_report(),
         ]
+    )
+    page.paragraph(
+        "Figures and tables are also files beside this page; the method of each is in "
+        "docs/analysis.md."
     )
 
 
@@ -114,14 +122,28 @@ def _training(page, run):
     )
 
 
+def _confusion(page, run, recorded):
+    if recorded.confusion is None:
+        return
+    page.section("Confusion")
+    rows, drawn = confusion.picture(run, recorded)
+    page.picture(
+        "confusion",
+        drawn,
+        f"How many of the {recorded.examples} test examples of each class were taken for one of "
+        "each; the shade is the share of the row. " + confusion.sentence(run, recorded),
+        rows,
+    )
+
+
 def _dynamics(page, run, recorded):
     """Figure 2 with visits, threshold and fixed points."""
     page.section("Learned dynamics")
-    facts, drawn = dynamics.picture(run, recorded)
+    seen, drawn = dynamics.picture(run, recorded)
     fields = run.experiment.config.neuron
     table, rest = [], []
     for number, (path, layer) in enumerate(recorded.layers.items(), 1):
-        beyond = facts.extrapolated[path]
+        beyond = seen.extrapolated[path]
         table.append(
             {
                 "layer": number,
@@ -130,10 +152,10 @@ def _dynamics(page, run, recorded):
                 "highest u": layer.high,
                 "u = 0, %": 100 * layer.at_zero,
                 "beyond the bound, %": "" if beyond is None else 100 * beyond,
-                "fixed points": _points(run, facts.rest[path]),
+                "fixed points": _points(run, seen.rest[path]),
             }
         )
-        rest += [{"layer": number, "path": path} | p._asdict() for p in facts.rest[path] or []]
+        rest += [{"layer": number, "path": path} | p._asdict() for p in seen.rest[path] or []]
     if not neurons.one_variable(run.experiment.neuron):
         page.paragraph(
             "These neurons have two variables: f is shown with the second one at its start, and "
@@ -155,15 +177,15 @@ def _dynamics(page, run, recorded):
         f"the LIF line with decay {fields.decay:g}. The pale histogram counts the potentials at "
         "which f was evaluated on the test examples, without exact zeros; f is bold where 99.9 % "
         "of them are, and extrapolates where it is thin. A fixed point is where f(u) = 0; it is "
-        "stable if |1 + f'(u)| < 1.",
+        "stable if |1 + f'(u)| < 1." + _bound(run, seen),
     )
     page.table(table, file="dynamics")
     page.csv("fixed_points", rest)
     drifts = [
         {"path": path, "channel": "" if curve.ndim == 1 else channel, "u": u, "f": value}
-        for path, curve in facts.f.items()
-        for channel, column in enumerate(curve.reshape(len(facts.u), -1).T)
-        for u, value in zip(facts.u.tolist(), column.tolist(), strict=True)
+        for path, curve in seen.f.items()
+        for channel, column in enumerate(curve.reshape(len(seen.u), -1).T)
+        for u, value in zip(seen.u.tolist(), column.tolist(), strict=True)
     ]
     page.csv("drifts", drifts)
     visits = [
@@ -173,6 +195,19 @@ def _dynamics(page, run, recorded):
         if count
     ]
     page.csv("visits", visits)
+
+
+def _bound(run, seen):
+    """What "beyond the bound" means, where it is said."""
+    if not any(seen.extrapolated.values()):
+        return ""
+    limit, fields = run.experiment.neuron.facts.drift.limit, run.experiment.config.neuron
+    linear = "bound" in neurons.fields(fields.kind) and fields.bound == "linear"
+    return (
+        f" Beyond the bound are visits with |u| > {limit:g}: there f goes on "
+        f"{'as its tangent at the bound' if linear else 'with its value at the bound'}, so that it "
+        "cannot drive a potential away without limit; the potential itself is not bounded."
+    )
 
 
 def _points(run, points):
@@ -186,18 +221,12 @@ def _points(run, points):
     return ", ".join(f"{p.u + 0.0:.2f} {kind}" for p, kind in zip(points, kinds, strict=True))
 
 
-def _tally(names):
-    counts = Counter(name.name for name in names).most_common()
-    return ", ".join(f"{count} {name}" for name, count in counts)
-
-
-def _names(page, run, recorded):
+def _names(page, found, drawn):
     """The nearest family of every layer (5.3)."""
     page.section("Names")
-    found, drawn = naming.picture(run, recorded)
     rows = naming.table(found)
     by_channel = len(rows) > len(found)
-    page.paragraph(f"By name: {_tally(name for names in found.values() for name in names)}.")
+    page.paragraph(f"By name: {naming.tally(found.values())}.")
     page.picture(
         "names",
         drawn,
@@ -211,7 +240,7 @@ def _names(page, run, recorded):
     shown = [{key: row[key] for key in columns} for row in rows]
     if by_channel:  # the CSV has every channel
         shown = [
-            {"layer": number, "path": path, "names of its channels": _tally(names)}
+            {"layer": number, "path": path, "names of its channels": naming.tally([names])}
             for number, (path, names) in enumerate(found.items(), 1)
         ]
     page.table(shown)
@@ -253,15 +282,15 @@ def _activity(page, run, recorded):
             f"No neuron of layer {', '.join(silent)} spiked: the layers after it see nothing of it."
         )
     caption = (
-        f"Left: {'activity' if has_shares else 'spike rates'} on the whole test set after "
-        f"every epoch. Right: on the {recorded.examples} examples of this report. Dead is the "
+        f"Over training: {'activity' if has_shares else 'spike rates'} on the whole test set after "
+        f"every epoch. Now: on the {recorded.examples} examples of this report. Dead is the "
         "share of a layer's neurons that never spiked, saturated of those that spiked in "
         f"{SATURATED:.0%} of the timesteps or more."
     )
     if has_shares:
         caption += (
-            " Over training, thin lines are layers, bold ones their mean, and the layer with the "
-            "largest share in the end has its number. On fewer examples more neurons never spike."
+            " The layer with the largest share in the end has its number. On fewer examples more "
+            "neurons never spike."
         )
     page.picture("activity", drawn, caption)
     page.table(rows, file="activity")
@@ -292,6 +321,9 @@ def _health(page, run, examples):
 def _energy(page, run, recorded):
     """Energy by layer, and against LIF."""
     page.section("Energy")
+    if run.experiment.neuron.facts.macs is None:
+        page.paragraph("These neurons do not say what an update takes (facts.macs).")
+        return
     rows, drawn = energy.picture(run, recorded)
     costs, kind = energy.Costs(), run.experiment.config.neuron.kind
     found = energy.compare(run, recorded)
@@ -337,14 +369,13 @@ def _energy(page, run, recorded):
     page.csv("energy", by_layer)
 
 
-def _degrees(page, run, recorded, examples, loss):
+def _degrees(page, run, recorded, reduced, loss):
     """Lower degrees (4.2.3), or why there is none."""
     page.section("Lower degrees")
-    reason = degrees.refusal(run)
-    if reason:
-        page.paragraph(reason)
+    if reduced is None:
+        page.paragraph(degrees.refusal(run))
         return
-    found, smallest, drawn = degrees.reduce(run, recorded, examples=examples, loss=loss)
+    found, smallest, drawn = reduced
     rows = [
         {
             "degree": one.degree,

@@ -57,4 +57,4 @@ def load(name: str, **fields: Any) -> Dataset:
     directory = has.get("directory")
     if directory and directory.default is directory.empty and "directory" not in given:
         raise ConfigError(f"config.data.directory must say where {name} is, got None")
-    return check(loader(**given))
+    return check(loader(**given), f"config.data.name {name}: ")

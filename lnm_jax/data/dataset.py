@@ -131,16 +131,18 @@ def unnormalised(
     return Dataset(train, test, num_classes, mean, std, split, tuple(classes))
 
 
-def check(dataset: Dataset) -> Dataset:
+def check(dataset: Dataset, prefix: str = "") -> Dataset:
     """The data set, if it is one that can be trained on.
 
     Labels may also be spikes of `num_classes` recorded neurons, (N, T, num_classes), 0 or 1. Of
     images in memory 64 are looked at for numbers that are not finite.
 
+    Args:
+      prefix: of the message.
     Raises: ConfigError, one line: the split or field, the value and what is allowed.
     """
     for problem in _problems(dataset):
-        raise ConfigError(problem)
+        raise ConfigError(prefix + problem)
     return dataset
 
 

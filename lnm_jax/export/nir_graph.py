@@ -122,6 +122,7 @@ def _metadata(network, shape):
         "timesteps": shape[0] if len(shape) == 4 else network.model.timesteps,
         "mean": np.asarray(info.mean),
         "std": np.asarray(info.std),
+        "classes": ", ".join(info.classes),
     }
 
 

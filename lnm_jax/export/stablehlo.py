@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import jax
 import jax.numpy as jnp
 
@@ -26,10 +28,13 @@ def serialise(network: Network) -> bytes:
 
 
 def write(network: Network, path: str) -> None:
-    """Writes the program to a file, whole or not at all.
+    """Writes the program to a file, whole or not at all; names of classes to `path`.json.
 
     Raises: ConfigError if it can't be written.
     """
     content = serialise(network)
     with files.replacing(path, "choose another --output") as new, open(new, "wb") as file:
         file.write(content)
+    info = network.experiment.info
+    facts = {"example": list(network.example), "classes": list(info.classes)}
+    files.write(f"{path}.json", json.dumps(facts) + "\n")

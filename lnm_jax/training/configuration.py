@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import importlib
 import json
 import os
+import pkgutil
 import re
+import shlex
 
 from lnm_jax import checks, data, models, neurons
 from lnm_jax.errors import ConfigError
@@ -275,6 +278,39 @@ def derived_name(config) -> str:
     digest = hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:6]
     names = (re.sub(r"[^\w.-]", "_", name) for name in (config.data.name, config.neuron.kind))
     return "-".join([*names, str(config.seed), digest])
+
+
+def command(config) -> str | None:
+    """The command that makes the same run, in a directory of its own: the shortest there is.
+
+    Of an experiment of `lnm_jax.configs` and the fields that differ from it. None if a field is
+    in none of them, as those of neurons by import path are not, or if a thing was passed in Python.
+    """
+    from lnm_jax import configs
+
+    def plain(flat):  # as a run that was read back has it: sequences are lists, however deep
+        left_out = set(BOOKKEEPING_FIELDS) - {"data.directory"}
+        return {k: v for k, v in json.loads(json.dumps(flat)).items() if k not in left_out}
+
+    wanted, found = plain(flatten(config)), {}
+    if PASSED in [wanted[field] for field in ARGUMENTS.values()]:
+        return None
+    for name in (module.name for module in pkgutil.iter_modules(configs.__path__)):
+        preset = importlib.import_module(f"{configs.__name__}.{name}").get_config()
+        preset = plain(flatten(preset))
+        given = {field: value for field, value in wanted.items() if value != preset.get(field)}
+        if wanted.keys() <= preset.keys() and None not in given.values():  # no flag unsets a field
+            found[name] = given
+    if not found:
+        return None
+    name = min(found, key=lambda name: (len(found[name]), name != "digits"))
+    flags = [] if name == "digits" else [f"--config={name}"]  # train.py's own
+    flags += [f"--config.{field}={_tuples(value)}" for field, value in found[name].items()]
+    return shlex.join(["python", "train.py", *flags])
+
+
+def _tuples(value):
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def to_json(config) -> str:

@@ -114,7 +114,7 @@ def train(
     """
     started = time.monotonic()
     if dataset is not None:
-        data.check(dataset)
+        data.check(dataset, "dataset: ")
     things = {"dataset": dataset, "neuron": neuron, "model": model}
     config = configuration.passing(config, **things)
     with Interrupts() as interrupts, contextlib.ExitStack() as stack:
@@ -219,24 +219,33 @@ class Trainer:
                 if step in ends:
                     self._evaluate(writer, state, step, ends[step], last)
                 self._save_if_due(writer, state, step, last)
-                bar.set_postfix(self._shown, refresh=False)
-                bar.update(batch_size)
+                self._show(bar, step)
         return state
 
     def _writer(self, step):
         return metrics.Writer(self._directory, step=step) if self._checkpoints else nullcontext()
 
     def _bar(self, first, last):
+        """A bar on a terminal alone: in a file every change would be one more line."""
         from tqdm import tqdm
 
+        shown = self.config.progress and self._checkpoints and first < last
         return tqdm(
             total=last * self.config.data.batch_size,
             initial=first * self.config.data.batch_size,
-            desc="training",
+            desc="compiling",
             unit=" images",
             unit_scale=True,
-            disable=not (self.config.progress and self._checkpoints),
+            disable=None if shown else True,  # None: without a terminal
         )
+
+    def _show(self, bar, step):
+        """The bar after that step, whose epoch is that of its first image."""
+        size, images = self.config.data.batch_size, len(self.experiment.dataset.train.labels)
+        epoch = (step - 1) * size // images + 1
+        bar.set_description(f"epoch {epoch} of {self.config.epochs}", refresh=False)
+        bar.set_postfix(self._shown, refresh=False)
+        bar.update(size)
 
     def _log(self, writer, state, step, batch):
         """Writes the means since the last line, and stops if the numbers don't come back."""
