@@ -5,9 +5,10 @@ from __future__ import annotations
 # Optional packages by the names they are imported by; extras are lists in requirements/.
 EXTRAS = {
     **dict.fromkeys(("grain", "importlib_resources", "PIL", "pooch", "sklearn"), "data"),
-    **{"tensorflow_datasets": "data", "tonic": "events", "aedat": "events"},
-    **{"nir": "export", "flatbuffers": "export"},
-    **{"matplotlib": "analysis", "tensorboardX": "analysis"},
+    "tensorflow_datasets": "data",
+    **dict.fromkeys(("aedat", "h5py", "tonic"), "events"),
+    **dict.fromkeys(("flatbuffers", "nir"), "export"),
+    **dict.fromkeys(("matplotlib", "tensorboardX"), "analysis"),
 }
 
 

@@ -1,7 +1,8 @@
-"""The notebooks run from top to bottom, hold no output, and show what they say."""
+"""The notebooks run from top to bottom, hold what came out, and show what they say."""
 
 import json
 import pathlib
+import re
 import sys
 
 import matplotlib
@@ -84,12 +85,17 @@ def test_the_notebook_runs_and_shows_what_it_says(path, monkeypatch):
         matplotlib.rcdefaults()
 
 
-def test_there_are_four_notebooks_without_outputs():
+def test_there_are_four_notebooks_with_the_outputs_of_one_run():
     assert [path.name[0] for path in NOTEBOOKS] == list(CLAIMS)
     for path in NOTEBOOKS:
         assert cells(path)[0]["cell_type"] == "markdown"
         code = [cell for cell in cells(path) if cell["cell_type"] == "code"]
-        assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
+        assert [cell["execution_count"] for cell in code] == [*range(1, len(code) + 1)]
+        outputs = [output for cell in code for output in cell["outputs"]]
+        assert any("image/png" in output.get("data", {}) for output in outputs)
+        assert all(output.get("name") != "stderr" for output in outputs)
+        assert not re.search(r"/(tmp|home|root|Users)/", path.read_text())
+        assert path.stat().st_size < 300_000
 
 
 def test_your_own_neuron_is_15_lines():

@@ -6,7 +6,7 @@ A tile of m x m results takes (m + 2)^2 multiplications a pair of channels inste
 run near a CPU's peak; the transforms before and after them are sums of a few slices.
 
 References: Lavin and Gray (2016), Fast Algorithms for Convolutional Neural Networks; points as
-reciprocal pairs keep rounding errors small, Barabasz et al. (2020).
+  reciprocal pairs keep rounding errors small, Barabasz et al. (2020).
 """
 
 from __future__ import annotations

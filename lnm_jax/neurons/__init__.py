@@ -1,8 +1,10 @@
-"""Spiking neurons as pure functions. No Flax here: these run in any JAX program.
+"""Spiking neurons as pure functions.
 
-neuron = neurons.lnm(degree=3)
-params = neuron.init(jax.random.key(0))
-spikes = neurons.run(neuron, params, currents)  # (T, ...) -> (T, ...)
+No Flax here: these run in any JAX program.
+
+  neuron = neurons.lnm(degree=3)
+  params = neuron.init(jax.random.key(0))
+  spikes = neurons.run(neuron, params, currents)  # (T, ...) -> (T, ...)
 """
 
 from lnm_jax.neurons.checking import check

@@ -24,8 +24,9 @@ OUTPUTS = ("classifier", "weights")
 def group(path: tuple, *, rule: str = "sgd") -> str:
     """The group of the parameter at that path: everything below a "neuron" key is a neuron's.
 
-    Args: path, names or `jax.tree_util.DictKey`s; rule, `config.optimizer.name`.
     With the rule "muon" kernels are a group, but for those of output layers.
+
+    Args: path, names or `jax.tree_util.DictKey`s; rule, `config.optimizer.name`.
     """
     keys = [getattr(key, "key", key) for key in path]
     if "neuron" in keys:

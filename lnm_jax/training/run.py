@@ -301,9 +301,10 @@ def as_text(run: Run, pictures: dict[str, str]) -> str:
     places = {
         "configuration": "config.json",
         "metrics": "metrics.jsonl",
-        "TensorBoard": f"tensorboard --logdir {run.directory}",
         "checkpoints": "checkpoints/",
     } | pictures
+    if any(name.startswith("events.") for name in os.listdir(run.directory)):
+        places["TensorBoard"] = f"tensorboard --logdir {run.directory}"
     lines += [f"in {run.directory}/"]
     lines += [f"  {what:<14}{where}" for what, where in places.items()]
     return "\n".join(lines)
