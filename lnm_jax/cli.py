@@ -165,6 +165,10 @@ python -m lnm_jax.analysis report runs/<name> [--output DIR] [--examples N] [--l
 python -m lnm_jax.analysis health runs/<name> [--examples N]
     why a network does not learn: rate, dead and saturated neurons and the surrogate's window of
     every spiking layer, norm, gradient and update of every kernel, a sentence for each illness.
+
+python -m lnm_jax.analysis check runs/<name>
+    whether its numbers hold: data, last and best checkpoint evaluated again, examples in both
+    splits, operations. A line each; status 1 if one does not.
 """
 
 
@@ -179,12 +183,14 @@ def _analyse(arguments) -> str:
     for name, about in (
         ("report", "report.html of a run"),
         ("health", "why a network does not learn"),
+        ("check", "whether a run's numbers hold"),
     ):
         command = commands.add_parser(name, help=about)
         command.add_argument("run", nargs="+" if name == "report" else 1, help="run directory")
-        command.add_argument(
-            "--examples", type=int, default=1000, help="of the test set; 0 for all"
-        )
+        if name != "check":
+            command.add_argument(
+                "--examples", type=int, default=1000, help="of the test set; 0 for all"
+            )
         if name == "report":
             command.add_argument("--output", help="folder for the report")
             command.add_argument("--loss", type=float, default=0.5, help="percentage points")
@@ -195,6 +201,15 @@ def _analyse(arguments) -> str:
             f"a report is of one run, got {len(given.run)}: make one of each; "
             "reproduce.py compares methods over seeds"
         )
+    if given.command == "check":
+        from lnm_jax.analysis import verification
+
+        found = verification.verify(directory)
+        text = "\n".join(f"{'holds' if holds else 'FAILS'}  {words}" for holds, words in found)
+        if failed := [words for holds, words in found if not holds]:
+            print(text)
+            raise ReportedError(f"{directory}: {len(failed)} of {len(found)} do not hold")
+        return text
     if given.examples < 0:
         raise ConfigError(f"--examples must be 0 (all) or more, got {given.examples}")
     if given.command == "report":

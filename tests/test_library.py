@@ -1,6 +1,8 @@
 """A trained network as a library: predictions, traces, data passed in Python, fine-tuning."""
 
+import json
 import os
+import pathlib
 
 import flax.linen as nn
 import jax
@@ -235,3 +237,24 @@ def test_initialisation_returns_parameters_and_statistics_alone(trained_run):
         trained_run.model.init, jax.random.key(0), np.zeros((1, 8, 8, 1), np.float32)
     )
     assert set(variables) == {"params", "batch_stats"}
+
+
+def test_check_says_whether_the_numbers_of_a_run_hold(config, capsys):
+    run = loop.train(config)
+    assert cli.analysis(["check", run.directory]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    accuracy = f"accuracy {run.records[-1]['accuracy']:.2f} %"
+    assert lines[0] == "holds  data: 1437 training and 360 test examples, as they were"
+    assert lines[1].startswith(f"holds  last checkpoint, step 6: {accuracy} and loss")
+    assert lines[2].startswith("holds  best checkpoint, step ")
+    assert lines[3] == "holds  0 test examples are training examples too"
+    assert lines[4].startswith("holds  operations: ")
+    path = pathlib.Path(run.directory, metrics.FILE)
+    last = json.loads(path.read_text().splitlines()[-1])
+    changed = json.dumps(last | {"accuracy": 100.0})
+    path.write_text(path.read_text().replace(json.dumps(last), changed))
+    assert cli.analysis(["check", run.directory]) == 1
+    printed = capsys.readouterr()
+    assert "FAILS  last checkpoint, step 6: accuracy" in printed.out
+    assert "recorded 100.00 %" in printed.out
+    assert printed.err.endswith("of 5 do not hold\n")
