@@ -56,7 +56,8 @@ def one_of(field: str, value: str, names: Iterable[str]) -> None:
     """Raises ValueError, with the nearest known name, unless value is in names."""
     names = list(names)
     if value not in names:
-        near = difflib.get_close_matches(str(value), names, n=1)
+        near = [name for name in names if name.lower() == str(value).lower()]
+        near = near or difflib.get_close_matches(str(value), names, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise ValueError(f"{field} must be one of {', '.join(names)}; got {value!r}{hint}")
 

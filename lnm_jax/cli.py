@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import logging
 import os
 import re
+import runpy
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -34,9 +38,70 @@ def _preset(name: str) -> str:
     folder = os.path.dirname(configs.__file__)
     names = sorted(file.removesuffix(".py") for file in os.listdir(folder) if file[0].isalpha())
     if name.isidentifier() and not os.path.exists(name):
-        checks.one_of("--config", name, [*names, "or the path of a file"])
+        try:
+            checks.one_of("--config", name, [*names, "or the path of a file"])
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
         return os.path.join(folder, f"{name}.py")
     return name
+
+
+def _from_file(path: str):
+    """What the file's get_config() returns.
+
+    Raises: ConfigError with the file's line for whatever goes wrong in it.
+    """
+    if not os.path.isfile(path):
+        raise ConfigError(f"--config={path}: no such file")
+    try:
+        module = runpy.run_path(path)
+        if "get_config" not in module:
+            raise ConfigError(f"--config={path}: has no function get_config")
+        return module["get_config"]()
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever somebody's own code raises
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == path]
+        line = getattr(error, "lineno", None) or (lines[-1] if lines else 1)
+        # ml_collections lists all fields there are.
+        reason = re.sub(r"Other fields present: .*?}\"", "", " ".join(str(error).split()))
+        raise ConfigError(f"{path}, line {line}: {type(error).__name__}: {reason}") from None
+
+
+def _names(config, prefix: str = "") -> Iterator[str]:
+    """Dotted names of all fields and sections."""
+    for key, value in config.items():
+        yield f"{prefix}{key}"
+        if hasattr(value, "items"):
+            yield from _names(value, f"{prefix}{key}.")
+
+
+def _overridden(config, argv: list[str]) -> tuple[Any, list[str], str | None]:
+    """(config with the fields of the command line, arguments that are left, --resume's).
+
+    Raises: ConfigError for an unknown field or a value of another type.
+    """
+    values = flags.FlagValues()
+    flags.DEFINE_string("resume", None, "run directory to continue", flag_values=values)
+    known = list(_names(config))
+    for argument in (argument for argument in argv[1:] if argument.startswith("--")):
+        name = re.match(r"(?:no(?=config\.))?([^=\[]*)", argument[2:])[1]
+        field = name.removeprefix("config.")
+        if name != "resume" and (field not in known or field == name):
+            near = difflib.get_close_matches(field, known, n=1)
+            near = near or [one for one in known if one.rpartition(".")[2] == field]
+            hint = f"; did you mean --config.{near[0]}?" if near else ""
+            raise ConfigError(f"{argument}: no such field{hint}")
+    try:
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
+        rest = values(argv)[1:]
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split()).removeprefix("flag ")
+        reason = re.sub(r"invalid literal for int.*", "must be an integer", reason)
+        reason = re.sub(r"could not convert string to float.*", "must be a number", reason)
+        raise ConfigError(reason) from None
+    return values["config"].value, rest, values["resume"].value
 
 
 def parse(argv: list[str]):
@@ -44,34 +109,18 @@ def parse(argv: list[str]):
 
     Raises: ConfigError for anything that is not a flag, a field or a value of its type.
     """
-    values = flags.FlagValues()
-    try:
-        argv = [
-            f"--config={_preset(arg.removeprefix('--config='))}"
-            if arg.startswith("--config=")
-            else arg
-            for arg in argv
-        ]
-        flags.DEFINE_string("resume", None, "run directory to continue", flag_values=values)
-        config = config_flags.DEFINE_config_file(
-            "config", _preset("digits"), flag_values=values, sys_argv=argv
-        )
-        rest = values(argv)[1:]
-        config, resume = config.value, values["resume"].value
-        config.keys()  # a file that could not be read raises here
-    except AttributeError as error:  # an unknown field: 'kin' Did you mean "kind" instead of "kin"
-        name = re.search(r"\w+", str(error)).group()
-        near = re.search(r'mean "(\w+)"', str(error))
-        argument = next((arg for arg in argv if name in re.split(r"[.=]", arg)), name)
-        hint = f"; did you mean {near.group(1)}?" if near else ""
-        raise ConfigError(f"{argument}: no such field{hint}") from None
-    except (flags.Error, KeyError, OSError, TypeError, ValueError) as error:
-        raise ConfigError(" ".join(str(error).split())) from None
+    files = [arg.removeprefix("--config=") for arg in argv if arg.startswith("--config=")]
+    argv = [arg for arg in argv if not arg.startswith("--config=")]
+    config = _from_file(_preset(files[-1] if files else "digits"))
+    config, rest, resume = _overridden(config, argv)
     if rest:
         raise ConfigError(f"{rest[0]}: not a flag; fields are set by --config.field=value")
     if resume:
         from lnm_jax.training import configuration
 
+        resume = os.path.expanduser(resume)
+        if files:
+            raise ConfigError(f"--config={files[-1]}: --resume continues a run with its own")
         wanted, given = configuration.flatten(config), {}
         for argument in (arg for arg in argv if arg.startswith("--config")):
             field = argument.removeprefix("--config.").partition("=")[0]

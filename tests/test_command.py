@@ -92,8 +92,11 @@ def digits_like(directory):
 
 RECORDED = ["--config.data.name=identify", "--config.loss.name=spike_trains"]
 BAD = [
-    (["--config.timestep=3"], "--config.timestep=3: no such field; did you mean timesteps?"),
-    (["--config.neuron.degre=3"], "no such field; did you mean degree?"),
+    (
+        ["--config.timestep=3"],
+        "--config.timestep=3: no such field; did you mean --config.timesteps?",
+    ),
+    (["--config.neuron.degre=3"], "no such field; did you mean --config.neuron.degree?"),
     (["--config.timesteps=0"], "config.timesteps must be an integer >= 1, got 0"),
     (["--config.timesteps=four"], "--config.timesteps=four"),
     (["--config.neuron.degree=0"], "config.neuron.degree must be an integer >= 1, got 0"),
@@ -151,7 +154,10 @@ BAD = [
     (["--resume=runs/none"], "runs/none: no run here (config.json is missing)"),
     (["--resume=runs/none", "--config.seed=3"], "--resume continues a run with its own"),
     (["epochs=3"], "epochs=3: not a flag"),
-    (["--epochs=3"], "epochs"),
+    (["--epochs=3"], "--epochs=3: no such field; did you mean --config.epochs?"),
+    (["--config.neurn.kind=lif"], "kind=lif: no such field; did you mean --config.neuron.kind?"),
+    (["--config.epochs=x"], "--config.epochs=x: must be an integer"),
+    (["--config.neuron.kind=LIF"], "got 'LIF' (did you mean 'lif'?)"),
 ]
 
 
@@ -167,6 +173,24 @@ def test_bad_input_gets_one_line_and_writes_nothing(
     assert err.count("\n") == 1
     assert not out
     assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("def get_config():\n    return {}['b']", "my.py, line 2: KeyError: 'b'"),
+        ("import os\nos.foo", "my.py, line 2: AttributeError: module 'os' has no attribute 'foo'"),
+        ("def get_config(", "my.py, line 1: SyntaxError"),
+        ("x = 1", "--config=my.py: has no function get_config"),
+    ],
+)
+def test_what_is_wrong_in_a_users_file_is_said_with_its_line(
+    source, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.py").write_text(source)
+    assert cli.main(["train.py", "--config=my.py"]) == 2
+    assert f"train.py: {message}" in capsys.readouterr().err
 
 
 @pytest.mark.xdist_group("devices")
