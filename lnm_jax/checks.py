@@ -34,10 +34,12 @@ def at_least(field: str, value: float, least: float) -> None:
         raise ValueError(f"{field} must be >= {least}, got {value}")
 
 
-def integer(field: str, value: int, least: int) -> None:
-    """Raises ValueError unless value is an integer >= least."""
+def integer(field: str, value: int, least: int, most: int = 2**31 - 1) -> None:
+    """Raises ValueError unless value is an integer from least to most, by default an int32."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
         raise ValueError(f"{field} must be an integer >= {least}, got {value!r}")
+    if value > most:
+        raise ValueError(f"{field} must be an integer <= {most}, got {value!r}")
 
 
 def between(field: str, value: float, low: float, high: float) -> None:

@@ -156,6 +156,8 @@ BAD = [
     (["epochs=3"], "epochs=3: not a flag"),
     (["--epochs=3"], "--epochs=3: no such field; did you mean --config.epochs?"),
     (["--config.neurn.kind=lif"], "kind=lif: no such field; did you mean --config.neuron.kind?"),
+    (["--config.seed=4294967296"], "config.seed must be an integer <= 4294967295, got 4294967296"),
+    (["--config.epochs=2147483648"], "config.epochs must be an integer <= 2147483647, got"),
     (["--config.epochs=x"], "--config.epochs=x: must be an integer"),
     (["--config.neuron.kind=LIF"], "got 'LIF' (did you mean 'lif'?)"),
 ]

@@ -61,6 +61,7 @@ def _stages(field, values):
 
 
 _from_zero = functools.partial(checks.integer, least=0)
+_seed = functools.partial(checks.integer, least=0, most=2**32 - 1)  # larger ones would wrap
 _not_negative = functools.partial(checks.at_least, least=0)
 _finite = functools.partial(checks.between, low=-1e30, high=1e30)
 _share = functools.partial(checks.between, low=0, high=1)
@@ -84,8 +85,9 @@ RANGES = {
         *("distributed.processes", "distributed.timeout"),
     ),
     _stages: ("model.widths", "model.blocks"),
+    _seed: ("seed", "data.seed"),
     _from_zero: (
-        *("seed", "model.head", "adaptation.weights", "data.workers", "data.seed"),
+        *("model.head", "adaptation.weights", "data.workers"),
         *("data.crop_padding", "data.cutout", "optimizer.newton_schulz"),
         *("checkpoint.every_steps", "distributed.process"),
     ),
