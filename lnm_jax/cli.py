@@ -154,7 +154,7 @@ def _status(name: str, command: Callable[[list], str], arguments: list[str] | No
     try:
         text = command(arguments)
     except ReportedError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(_shown(f"{name}: {error}"), file=sys.stderr)
         return error.status
     except ModuleNotFoundError as error:
         line = missing_extra(error)
@@ -163,8 +163,13 @@ def _status(name: str, command: Callable[[list], str], arguments: list[str] | No
         print(f"{name}: {line}", file=sys.stderr)
         return ConfigError.status
     if text:
-        print(text)
+        print(_shown(text))
     return 0
+
+
+def _shown(text: str) -> str:
+    """With ? for what is no UTF-8 in a path."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def main(argv: list[str]) -> int:
@@ -192,6 +197,9 @@ def _train(argv) -> str:
         logging.warning("no %s: %s", dynamics.PICTURE, missing_extra(error) or error)
     write_summary(run)
     return as_text(run, pictures)
+
+
+_path = os.path.expanduser  # the shell leaves ~ alone behind an =
 
 
 class _Parser(argparse.ArgumentParser):
@@ -235,13 +243,15 @@ def _analyse(arguments) -> str:
         ("check", "whether a run's numbers hold"),
     ):
         command = commands.add_parser(name, help=about)
-        command.add_argument("run", nargs="+" if name == "report" else 1, help="run directory")
+        command.add_argument(
+            "run", nargs="+" if name == "report" else 1, type=_path, help="run directory"
+        )
         if name != "check":
             command.add_argument(
                 "--examples", type=int, default=1000, help="of the test set; 0 for all"
             )
         if name == "report":
-            command.add_argument("--output", help="folder for the report")
+            command.add_argument("--output", type=_path, help="folder for the report")
             command.add_argument("--loss", type=float, default=0.5, help="percentage points")
     given = parser.parse_args(arguments)
     directory, *others = given.run
@@ -295,9 +305,9 @@ def _export(arguments) -> str:
     parser = _Parser(
         prog="python -m lnm_jax.export", description="A trained network, exported.", epilog=EXPORT
     )
-    parser.add_argument("run", help="directory of the run")
+    parser.add_argument("run", type=_path, help="directory of the run")
     parser.add_argument("--format", choices=OUTPUTS, required=True)
-    parser.add_argument("--output", help="where to write")
+    parser.add_argument("--output", type=_path, help="where to write")
     parser.add_argument("--int8", action="store_true", help="bundle: weights of 8 bits")
     parser.add_argument("--best", action="store_true", help="the checkpoint of the best accuracy")
     given = parser.parse_args(arguments)
@@ -336,8 +346,8 @@ centre cut out. No data set is needed.
 
 def _predict(arguments) -> str:
     parser = _Parser(prog="lnm-predict", description=PREDICTION)
-    parser.add_argument("run", help="directory of the run")
-    parser.add_argument("file", nargs="+", help="an image, or a .npy file")
+    parser.add_argument("run", type=_path, help="directory of the run")
+    parser.add_argument("file", nargs="+", type=_path, help="an image, or a .npy file")
     parser.add_argument("--top", type=int, default=3, help="classes shown; 3 unless told")
     parser.add_argument("--best", action="store_true", help="the checkpoint of the best accuracy")
     given = parser.parse_args(arguments)

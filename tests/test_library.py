@@ -258,3 +258,20 @@ def test_check_says_whether_the_numbers_of_a_run_hold(config, capsys):
     assert "FAILS  last checkpoint, step 6: accuracy" in printed.out
     assert "recorded 100.00 %" in printed.out
     assert printed.err.endswith("of 5 do not hold\n")
+
+
+def test_paths_as_people_type_them(config, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config.directory, config.epochs = "~/my runs", 1
+    run = loop.train(config)
+    assert run.directory == str(tmp_path / "my runs" / "run")
+    assert lnm_jax.load("~/my runs/run/").records == run.records
+    odd = os.fsencode(tmp_path) + b"/caf\xe9"  # Latin-1: no UTF-8
+    os.rename(tmp_path / "my runs", odd)
+    link = tmp_path / "link"
+    link.symlink_to(os.path.join(odd, b"run"))
+    assert cli.analysis(["report", str(link), "--examples=20"]) == 0
+    assert capsys.readouterr().out.endswith("report/report.html\n")
+    assert cli.main(["train.py", f"--resume={os.fsdecode(odd)}/run"]) == 2
+    assert "no UTF-8, which checkpoints need; link to it" in capsys.readouterr().err
+    assert not os.path.exists("~")

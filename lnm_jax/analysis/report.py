@@ -59,7 +59,7 @@ def write(
         raise ConfigError(f"{output}: exists and is not a directory; choose another --output")
     page = make(run, examples=examples, loss=loss)
     path = os.path.join(output, FILE)
-    for name, content in (page.files | {FILE: page.html().encode()}).items():
+    for name, content in (page.files | {FILE: page.html().encode(errors="replace")}).items():
         files.write(os.path.join(output, name), content)
     return path
 

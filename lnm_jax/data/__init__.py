@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -54,6 +55,8 @@ def load(name: str, **fields: Any) -> Dataset:
     loader = find("config.data.name", name)
     has = inspect.signature(loader).parameters
     given = {key: value for key, value in fields.items() if key in has and value is not None}
+    if "directory" in given:
+        given["directory"] = os.path.expanduser(given["directory"])
     directory = has.get("directory")
     if directory and directory.default is directory.empty and "directory" not in given:
         raise ConfigError(f"config.data.directory must say where {name} is, got None")

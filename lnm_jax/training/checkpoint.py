@@ -50,6 +50,10 @@ class Checkpoints:
     def __init__(self, directory: str, *, keep: int):
         """Args: directory, made by the first save; keep, how many of the latest beside the best."""
         self.damaged: list[str] = []
+        if not os.fsencode(directory).decode(errors="replace") == directory:
+            raise ConfigError(
+                f"{directory}: no UTF-8, which checkpoints need; link to it by another name"
+            )
         self._directory, self._keep = directory, keep
         self._bad: set[int] = set()
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")

@@ -156,11 +156,13 @@ def _prefixed(prefix: str):
 
 
 def located(config):
-    """The configuration with an absolute `data.directory`: other directories have other data."""
-    if config.data.directory is None:
-        return config
-    path = os.path.abspath(os.path.expanduser(config.data.directory))
-    return changed(config, **{"data.directory": path})
+    """The configuration with ~ in paths expanded, and with an absolute `data.directory`."""
+    paths = {"directory": os.path.expanduser(config.directory)}
+    if config.init_from is not None:
+        paths["init_from"] = os.path.expanduser(config.init_from)
+    if "://" not in (config.data.directory or "://"):
+        paths["data.directory"] = os.path.abspath(os.path.expanduser(config.data.directory))
+    return changed(config, **paths)
 
 
 def changed(config, **fields):

@@ -189,6 +189,7 @@ def load(
       configuration is not of this version.
     """
     started = time.monotonic()
+    directory = os.path.expanduser(directory)
     config = configuration.read(directory)
     with Checkpoints(os.path.join(directory, "checkpoints"), keep=1) as checkpoints:
         if checkpoints.latest is None:
