@@ -57,6 +57,8 @@ class Dataset(NamedTuple):
       split: how train and test were divided, in words.
       classes: names of the labels in their order; empty if they have none.
       white: the largest value of a pixel, where pixels are integers.
+      eval_crop: share of the short side that the centre crop of a test image keeps, where they are
+        cut from photographs.
     """
 
     train: Split | Stream
@@ -67,6 +69,7 @@ class Dataset(NamedTuple):
     split: str
     classes: tuple[str, ...] = ()
     white: int = 255
+    eval_crop: float = 1.0
 
 
 class Info(NamedTuple):
@@ -77,7 +80,7 @@ class Info(NamedTuple):
       dtype: of its numbers.
       streamed: whether training examples are read when they are needed.
       train, test: how many examples.
-      num_classes, mean, std, split, classes, white: as of `Dataset`.
+      num_classes, mean, std, split, classes, white, eval_crop: as of `Dataset`.
     """
 
     shape: tuple[int, ...]
@@ -91,6 +94,7 @@ class Info(NamedTuple):
     split: str
     classes: tuple[str, ...]
     white: int
+    eval_crop: float = 1.0
 
     def to_json(self) -> dict:
         """As plain data; floats keep their value."""
@@ -100,6 +104,8 @@ class Info(NamedTuple):
     @classmethod
     def from_json(cls, fields: dict) -> Info:
         """Raises: TypeError or ValueError if it is not one."""
+        # What runs are older than: then all that was streamed was cropped as ImageNet is.
+        fields = {"eval_crop": 0.875 if fields["streamed"] else 1.0} | fields
         arrays = {name: np.array(fields[name], np.float32) for name in ("mean", "std")}
         tuples = {name: tuple(fields[name]) for name in ("shape", "classes")}
         return cls(**fields | arrays | tuples)
@@ -235,7 +241,11 @@ def subset(split: Split | Stream, count: int) -> Split | Stream:
     total = len(split.labels)
     if not 0 < count < total:
         return split
-    chosen = np.arange(count) * total // count
+    return selected(split, np.arange(count) * total // count)
+
+
+def selected(split: Split | Stream, chosen: np.ndarray) -> Split | Stream:
+    """The examples of these indices, (N,), in this order."""
     if isinstance(split, Stream):
         read = functools.partial(_read_chosen, split.read, chosen)
         return split._replace(read=read, labels=split.labels[chosen])
