@@ -59,6 +59,14 @@ def test_the_latest_and_the_best_are_kept(tmp_path):
     assert sorted(os.listdir(tmp_path / "c")) == ["2", "5", "6"]
 
 
+def test_of_equally_accurate_checkpoints_the_first_is_the_best_and_kept(tmp_path):
+    with Checkpoints(str(tmp_path / "c"), keep=1) as checkpoints:
+        for step, accuracy in enumerate((50.0, 70.0, 70.0, 60.0), 1):
+            checkpoints.save(make_state(step), accuracy=accuracy)
+        assert checkpoints.best == 2
+    assert sorted(os.listdir(tmp_path / "c")) == ["2", "4"]
+
+
 def test_donated_memory_does_not_reach_the_file(tmp_path, monkeypatch):
     state = make_state(1, width=1000)
     wanted = jax.tree.map(np.array, state)

@@ -3,13 +3,15 @@
 import io
 import os
 import pickle
+import struct
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from lnm_jax.data import crops, folder, prepared
-from lnm_jax.data.dataset import Split, Stream
+from lnm_jax.data import crops, eval_batches, folder, prepared
+from lnm_jax.data.dataset import Info, Split, Stream, info_of
 from lnm_jax.errors import ConfigError
 
 
@@ -73,10 +75,74 @@ def test_16_bits_are_scaled_and_a_palette_with_transparency_makes_no_warning():
     np.testing.assert_array_equal(crops.decode(data, "x"), np.asarray(image.convert("RGB")))
 
 
-def test_orientation_is_not_applied():
+# 2 bright corners of an upright picture, as a camera stores them for each EXIF orientation.
+STORED = {1: "TL", 2: "TR", 3: "BR", 4: "BL", 5: "TL", 6: "BL", 7: "BR", 8: "TR"}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photograph_is_turned_as_its_exif_says(orientation):
+    upright = np.full((40, 60, 3), 20, np.uint8)
+    upright[:20, :20] = 220  # the top left corner
+    # EXIF 2.32, table 6: the sides at which row 0 and column 0 of what is stored are seen.
+    rows = upright.swapaxes(0, 1) if orientation >= 5 else upright
+    rows = rows[:: -1 if orientation in (3, 4, 6, 7) else 1]
+    stored = rows[:, :: -1 if orientation in (2, 3, 7, 8) else 1]
+    row, column = STORED[orientation]
+    corner = stored[0 if row == "T" else -1, 0 if column == "L" else -1, 0]
+    assert corner == 220, "the case itself"
     exif = Image.Exif()
-    exif[0x0112] = 6  # turned by 90 degrees
-    assert crops.decode(encoded(smooth(48, 36), exif=exif), "x").shape == (36, 48, 3)
+    exif[0x0112] = orientation
+    for kind, options in (("JPEG", {"quality": 95}), ("PNG", {})):
+        data = encoded(Image.fromarray(stored), kind, exif=exif, **options)
+        assert np.abs(crops.decode(data, "x").astype(int) - upright).max() < 40  # JPEG rings
+        part = crops.read(data, "x", 8, None)  # a JPEG is decoded at half its size
+        np.testing.assert_array_equal(part[..., 0] > 120, upright[2:40:5, 12:50:5, 0] > 120)
+        as_stored = crops.read(data, "x", 40, None, upright=False)
+        middle = stored[:, 10:50] if orientation < 5 else stored[10:50]
+        assert np.abs(as_stored.astype(int) - middle).max() < 40
+    broken = encoded(Image.fromarray(stored), exif=b"Exif\0\0nothing that can be read")
+    assert crops.decode(broken, "x").shape == stored.shape
+    assert crops.read(broken, "x", 8, np.random.default_rng(0)).shape == (8, 8, 3)
+
+
+def png_of_16_bits(values, colour):
+    """A PNG of values (H, W, C); Pillow writes grey ones alone."""
+
+    def chunk(kind, content):
+        crc = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + crc
+
+    height, width, _ = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
+    chunks = (b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*each) for each in chunks)
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_16_bit_values_that_do_not_fill_8_bits_are_refused_or_warned_of(colour, channels, caplog):
+    values = np.zeros((8, 8, channels), np.uint16)
+    values[..., -1] = 65535 if channels in (2, 4) else 0  # alpha is none of them
+    if channels == 1:
+        assert not crops.decode(png_of_16_bits(values, colour), "x").any()  # black is black
+    values[3, 3, 0] = 4095  # 12 bits
+    with pytest.raises(ConfigError) as error:
+        crops.decode(png_of_16_bits(values, colour), "a/b.png")
+    assert str(error.value) == (
+        "a/b.png: 16 bits a value, but none above 4095, so that 8 bits keep 0 to 15; if white is "
+        "not 65535, scale the values to it, or save 8 bits"
+    )
+    assert not isinstance(error.value, crops.CorruptImageError)  # not left out in silence
+    values[3, 3, 0] = 16383  # 14 bits, or a dark photograph
+    crops._warned_of_depth.clear()
+    for name in ("a/b.png", "a/c.png"):
+        assert crops.decode(png_of_16_bits(values, colour), name).max() == 63
+    [line] = caplog.messages
+    assert line.startswith("a/b.png: 16 bits a value, but none above 16383, so that 8 bits keep 0")
+    values[3, 3, 0] = 32768
+    crops._warned_of_depth.clear()
+    assert crops.decode(png_of_16_bits(values, colour), "x").max() == 128
+    assert len(caplog.messages) == 1
 
 
 GOOD = encoded(smooth(48, 36))
@@ -115,7 +181,7 @@ def test_the_centre_crop_is_that_of_resize_then_crop(width, height):
     resized = image.resize((int(width * scale), int(height * scale)), Image.Resampling.BILINEAR)
     left, top = round((resized.width - 56) / 2), round((resized.height - 56) / 2)
     expected = np.asarray(resized).astype(int)[top : top + 56, left : left + 56]
-    crop = crops.read(encoded(image, "PNG"), "x", 56, None)
+    crop = crops.read(encoded(image, "PNG"), "x", 56, None, fraction=0.875)
     assert np.abs(crop.astype(int) - expected).max() <= 1
 
 
@@ -150,7 +216,9 @@ def test_half_of_the_training_crops_are_flipped():
 def test_reading_equals_decoding_and_cropping_and_a_large_jpeg_is_decoded_small(seed, monkeypatch):
     decoded = []
     rgb = crops._rgb
-    monkeypatch.setattr(crops, "_rgb", lambda image: decoded.append(image.size[0]) or rgb(image))
+    monkeypatch.setattr(
+        crops, "_rgb", lambda image, *x: decoded.append(image.width) or rgb(image, *x)
+    )
     for width, height, size, tolerance in ((500, 375, 224, 0), (1199, 901, 64, 3)):
         data = encoded(smooth(width, height), quality=90)
         rng = lambda: None if seed is None else np.random.default_rng(seed)
@@ -232,21 +300,69 @@ def test_a_tree_above_the_limit_is_streamed(tree):
     np.testing.assert_allclose(dataset.std, images.std((0, 1, 2)), rtol=1e-6)
 
 
-def test_a_stream_replaces_a_corrupt_image_by_the_next_of_its_class(tree, caplog):
+def test_a_corrupt_image_is_replaced_in_a_streams_training_and_left_out_of_its_test(tree, caplog):
     (tree / "train" / "cat" / "3.png").write_bytes(PNG[:200])  # the last of its class
+    (tree / "test" / "cat" / "0.png").write_bytes(PNG[:200])
     options = {"directory": str(tree), "image_size": 24}
+    whole = load(tree, image_size=24, skip_corrupt=True).test
     (tree / "test").rename(tree / "val")
-    read = prepared.load_imagenet(**options).train.read
-    with pytest.raises(ConfigError, match=r"3\.png: .*config\.data\.skip_corrupt"):
-        read(3, None)
-    dataset = prepared.load_imagenet(skip_corrupt=True, **options)
-    image = dataset.train.read(3, None)
-    assert "3.png: a corrupt image" in caplog.text
-    np.testing.assert_array_equal(image, dataset.train.read(0, None))
+    for split, place in (("train", 3), ("test", 0)):
+        with pytest.raises(ConfigError, match=rf"{place}\.png: .*config\.data\.skip_corrupt"):
+            getattr(prepared.load_imagenet(**options), split).read(place, None)
+    for dataset in (
+        prepared.load_imagenet(skip_corrupt=True, progress=False, **options),
+        load(tree, image_size=24, skip_corrupt=True, memory_limit=1e-6),
+    ):
+        assert "/val/cat/0.png: a corrupt image" in caplog.text
+        assert dataset.split == (
+            "directories train and val; corrupt and left out: 1 for test; one for training is "
+            "replaced by the next of its class"
+        )
+        assert dataset.test.labels.tolist() == whole.labels.tolist() == [0, 1, 1]
+        test = pickle.loads(pickle.dumps(dataset.test))  # as it goes to worker processes
+        if dataset.eval_crop == 1:  # the folder's
+            images = [test.read(index, None) for index in range(3)]
+            np.testing.assert_array_equal(images, whole.images)
+            assert sum(batch["mask"].sum() for batch in eval_batches(test, 2)) == 3
+        image = dataset.train.read(3, None)
+        assert "train/cat/3.png: a corrupt image" in caplog.text
+        np.testing.assert_array_equal(image, dataset.train.read(0, None))
+    (tree / "val" / "cat" / "1.png").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"^every test image of class cat is corrupt$"):
+        prepared.load_imagenet(skip_corrupt=True, progress=False, **options)
     for path in (tree / "train" / "cat").iterdir():
         path.write_bytes(b"")
     with pytest.raises(ConfigError, match="every other image of its class"):
         dataset.train.read(3, None)
+
+
+def test_test_images_are_the_same_in_memory_and_streamed_but_imagenets_as_published(tree):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for index, size in enumerate(((60, 48), (48, 60), (300, 200), (32, 32))):
+        data = encoded(smooth(*size, seed=index), exif=exif)
+        (tree / "test" / "cat" / f"{index}.jpg").write_bytes(data)
+    memory, stream = (load(tree, image_size=24, memory_limit=limit) for limit in (4.0, 1e-6))
+    assert (memory.eval_crop, stream.eval_crop) == (1, 1)
+    np.testing.assert_array_equal(memory.test.labels, stream.test.labels)
+    streamed = [stream.test.read(index, None) for index in range(len(stream.test.labels))]
+    np.testing.assert_array_equal(memory.test.images, streamed)
+    for index, image in enumerate(memory.test.images[[0, 2]]):  # 0.jpg, 0.png, 1.jpg
+        path = tree / "test" / "cat" / f"{index}.jpg"
+        told = crops.read_example(str(path), info_of(stream))
+        np.testing.assert_array_equal(told, image)
+    (tree / "test").rename(tree / "val")
+    published = prepared.load_imagenet(directory=str(tree), image_size=56)
+    short = smooth(60, 48).resize(
+        (80, 64), Image.Resampling.BILINEAR
+    )  # as stored; 64 is 56 / 0.875
+    expected = np.asarray(short).astype(int)[4:60, 12:68]
+    assert np.abs(published.test.read(0, None) - expected).max() <= 12  # JPEG
+    assert published.eval_crop == 0.875
+    older = info_of(stream).to_json()  # a run that cropped all that was streamed
+    del older["eval_crop"]
+    differ = Info.from_json(older).differences(info_of(stream))
+    assert differ == ["eval_crop: 1.0, not 0.875"]
 
 
 def test_the_imagenet_tree_is_streamed_with_its_published_statistics(tree):

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,7 @@ from lnm_jax.training import (
     run_directory,
 )
 from lnm_jax.training.checkpoint import Checkpoints
-from lnm_jax.training.run import SUMMARY, as_text, summarise, write_summary
+from lnm_jax.training.run import SUMMARY, as_text, load, summarise, write_summary
 
 
 def flat(tree):
@@ -386,6 +387,63 @@ def test_records_after_the_restored_step_are_written_again(tmp_path):
         for step in (2, 3):
             writer.write({"step": step, "split": "train", "loss": step / 3})
     assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "bad", [b"\0\0\0\0\n", b'{"step": 2, "split": "tr\xff"}\n', b'{"step": 2, "spl\n', b"3\n"]
+)
+def test_a_damaged_line_of_metrics_is_named_wherever_it_is_read(bad, run, config, tmp_path):
+    shutil.copytree(run.directory, tmp_path / "run")
+    path = tmp_path / "run" / metrics.FILE
+    lines = path.read_bytes().splitlines(True)
+    path.write_bytes(b"".join([lines[0], bad, *lines[1:]]))
+    for read in (lambda: load(str(tmp_path / "run")), lambda: loop.train(config)):
+        with pytest.raises(ConfigError) as error:
+            read()
+        message = str(error.value)
+        assert message.startswith(f"{path}: line 2 is damaged (")
+        assert message.endswith(
+            "; put a copy of the file back, or delete the line to go on without its numbers"
+        )
+        assert "\n" not in message
+
+
+def test_records_that_are_lost_are_told(run, config, tmp_path, caplog):
+    shutil.copytree(run.directory, tmp_path / "run")
+    path = tmp_path / "run" / metrics.FILE
+    lines = path.read_bytes().splitlines(True)
+    path.write_bytes(b"".join(lines[:4]) + lines[4][:-3])  # the last one is torn
+    told = (
+        f"{tmp_path}/run: metrics.jsonl: 1 of 5 records until step 6 are missing, 1 of them "
+        "evaluations, the first that of step 6 (test)"
+    )
+    load(str(tmp_path / "run"))
+    loop.train(config)
+    assert [message for message in caplog.messages if "missing" in message] == [told] * 2
+    path.unlink()
+    with pytest.raises(ConfigError) as error:
+        summarise(loop.train(config))
+    assert str(error.value) == f"{path}: no evaluation is in it; put a copy of the file back"
+
+
+def test_the_best_epoch_is_one_and_the_same_everywhere(config, monkeypatch, caplog):
+    """The first of equals, and it has a checkpoint, whatever checkpoint.every_epochs is."""
+    given, evaluate = iter((50.0, 70.0, 70.0, 60.0)), experiment.evaluate
+    monkeypatch.setattr(
+        experiment, "evaluate", lambda *args: evaluate(*args) | {"accuracy": next(given)}
+    )
+    config.epochs, config.checkpoint.every_epochs, config.checkpoint.keep = 4, 4, 1
+    run = loop.train(config)
+    facts = summarise(run)
+    assert (facts["accuracy_best"], facts["epoch_best"], facts["accuracy_last"]) == (70, 2, 60)
+    assert metrics.best(run.records)["step"] == 6
+    assert int(load(run.directory, best=True).state.step) == 6
+    assert not caplog.messages
+    shutil.rmtree(os.path.join(run.directory, "checkpoints", "6"))
+    assert int(load(run.directory, best=True).state.step) == 12
+    assert caplog.messages == [
+        f"{run.directory}: no checkpoint is left of the best epoch, 2 with 70.00 %; this is step 12"
+    ]
 
 
 def test_every_number_and_every_choice_has_a_rule():

@@ -164,7 +164,9 @@ def get_config() -> ConfigDict:
     config.optimizer.warmup_epochs = 0.0  # linear increase from 0 before the decay
 
     config.checkpoint = ConfigDict()
-    config.checkpoint.every_epochs = 1  # epochs between checkpoints; the last is always saved
+    config.checkpoint.every_epochs = (
+        1  # epochs between checkpoints; the last and each best are saved
+    )
     config.checkpoint.every_steps = 0  # training steps between checkpoints within epochs; 0: none
     config.checkpoint.every_minutes = 10.0  # at most this long without one; 0: no limit
     config.checkpoint.keep = 2  # latest checkpoints kept, beside the best

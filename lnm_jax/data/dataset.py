@@ -60,6 +60,8 @@ class Dataset(NamedTuple):
       white: the largest value of a pixel, where pixels are integers.
       digest: that two sets share only if they hold the same; "" for that of the examples, or of
         the labels of a stream.
+      eval_crop: share of the short side that the centre crop of a test image keeps, where they are
+        cut from photographs.
     """
 
     train: Split | Stream
@@ -71,6 +73,7 @@ class Dataset(NamedTuple):
     classes: tuple[str, ...] = ()
     white: int = 255
     digest: str = ""
+    eval_crop: float = 1.0
 
 
 class Info(NamedTuple):
@@ -81,7 +84,7 @@ class Info(NamedTuple):
       dtype: of its numbers.
       streamed: whether training examples are read when they are needed.
       train, test: how many examples.
-      num_classes, mean, std, split, classes, white, digest: as of `Dataset`.
+      num_classes, mean, std, split, classes, white, digest, eval_crop: as of `Dataset`.
     """
 
     shape: tuple[int, ...]
@@ -96,6 +99,7 @@ class Info(NamedTuple):
     classes: tuple[str, ...]
     white: int
     digest: str
+    eval_crop: float
 
     def to_json(self) -> dict:
         """As plain data; floats keep their value."""
@@ -105,6 +109,7 @@ class Info(NamedTuple):
     @classmethod
     def from_json(cls, fields: dict) -> Info:
         """Raises: TypeError or ValueError if it is not one."""
+        # What runs are older than: then all that was streamed was cropped as ImageNet is.
         arrays = {name: np.array(fields[name], np.float32) for name in ("mean", "std")}
         tuples = {name: tuple(fields[name]) for name in ("shape", "classes")}
         return cls(**fields | arrays | tuples)
@@ -268,7 +273,11 @@ def subset(split: Split | Stream, count: int) -> Split | Stream:
     total = len(split.labels)
     if not 0 < count < total:
         return split
-    chosen = np.arange(count) * total // count
+    return selected(split, np.arange(count) * total // count)
+
+
+def selected(split: Split | Stream, chosen: np.ndarray) -> Split | Stream:
+    """The examples of these indices, (N,), in this order."""
     if isinstance(split, Stream):
         read = functools.partial(_read_chosen, split.read, chosen)
         return split._replace(read=read, labels=split.labels[chosen])

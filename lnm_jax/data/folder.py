@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lnm_jax.data import crops
-from lnm_jax.data.dataset import Dataset, Split, Stream, mean_std
+from lnm_jax.data.dataset import Dataset, Split, Stream, mean_std, selected
 from lnm_jax.errors import ConfigError
 
 TEST_NAMES = ("test", "val", "validation")
@@ -62,7 +62,8 @@ def load(
     """A tree of images, train/<class>/* and test/<class>/*, or <class>/*, as RGB.
 
     A set that fits is decoded into memory once; a larger one is streamed, with random resized
-    crops and flips for training and centre crops for evaluation.
+    crops and flips for training. Test images are the same either way. Images are turned as their
+    EXIF says.
 
     Args:
       directory: has train/ and test/; val/ or validation/ serve where there is no test/. Where
@@ -70,8 +71,8 @@ def load(
       image_size: pixels a side. In memory, the short side is resized to it and the centre cut
         out. None: every image has the first one's size, and the set must fit into memory.
       skip_corrupt: leaves out images that can't be decoded, and counts them in `Dataset.split`.
-        A stream, which meets them when it reads, takes the class's next readable image
-        instead, so that labels hold, and logs it once a file in each process.
+        A stream, which meets those for training when it reads, takes the class's next readable
+        image instead, so that labels hold, and logs it once a file in each process.
       workers: processes that read a stream ahead; 0 reads in threads.
       memory_limit: GiB that the decoded images of both splits may take together.
       progress: shows a bar in a terminal while decoding takes longer than two seconds.
@@ -90,7 +91,7 @@ def load(
         if shape is None:
             raise ConfigError(f"{train.directory}: every image of it is corrupt")
     else:
-        decode = functools.partial(crops.read, size=image_size, rng=None, fraction=1)
+        decode = functools.partial(crops.read, size=image_size, rng=None)
         shape = (image_size, image_size, 3)
     size = (len(train.labels) + len(test.labels)) * math.prod(shape) / 2**30
     if size > memory_limit:
@@ -99,7 +100,8 @@ def load(
                 f"{directory}: {size:.3g} GiB decoded, more than config.data.memory_limit="
                 f"{memory_limit:g}; set config.data.image_size to stream it, or raise the limit"
             )
-        dataset = streamed(train, test, words, image_size, workers, mean=None, std=None)
+        sizes = (image_size, workers)
+        dataset = streamed(train, test, words, *sizes, mean=None, std=None, progress=progress)
         last = len(train.labels) - 1
         indices = np.linspace(0, last, min(SAMPLE, last + 1)).astype(int).tolist()
         centre = functools.partial(dataset.train.read, rng=None)
@@ -134,11 +136,38 @@ def read_or_next(
     raise ConfigError(f"{problem}, as is every other image of its class; replace one")
 
 
-def stream(read: Read, labels: np.ndarray, size: int, workers: int, skip_corrupt: bool) -> Stream:
-    """Examples (size, size, 3), read by `read_or_next` if corrupt ones are skipped."""
-    if skip_corrupt:
-        read = functools.partial(read_or_next, read=read, labels=labels)
-    return Stream(read, labels, (size, size, 3), workers)
+def without_corrupt(dataset: Dataset, progress: bool) -> Dataset:
+    """A streamed set whose test images can all be read; each is read once to see.
+
+    A corrupt one for training is replaced by `read_or_next`, which evaluation must not do: it would
+    count the next one twice.
+
+    Raises: ConfigError if no test image of a class can be read.
+    """
+    train, test = dataset.train, dataset.test
+
+    def sound(index):
+        try:
+            test.read(index, None)
+        except crops.CorruptImageError as error:
+            _warn_skipped(error.args[0])
+            return False
+        return True
+
+    seen = list(_in_threads(sound, range(len(test.labels)), "looking at test images", progress))
+    kept = np.flatnonzero(seen)
+    for label in np.setdiff1d(test.labels, test.labels[kept]).tolist():
+        raise ConfigError(f"every test image of class {dataset.classes[label]} is corrupt")
+    read = functools.partial(read_or_next, read=train.read, labels=train.labels)
+    words = (
+        f"corrupt and left out: {len(seen) - len(kept)} for test; one for training is replaced by "
+        "the next of its class"
+    )
+    return dataset._replace(
+        train=train._replace(read=read),
+        test=selected(test, kept),
+        split=f"{dataset.split}; {words}",
+    )
 
 
 @functools.cache  # once an image
@@ -174,9 +203,9 @@ class _Files(NamedTuple):
             raise ConfigError(f"{path}: {error.strerror}; make it readable") from None
         return decode(data, path)
 
-    def crop(self, index: int, rng: np.random.Generator | None, size: int) -> np.ndarray:
-        """`Stream.read` of the split."""
-        return self.read(index, functools.partial(crops.read, size=size, rng=rng))
+    def crop(self, index: int, rng: np.random.Generator | None, **fields) -> np.ndarray:
+        """`Stream.read` of the split; fields as of `crops.read`."""
+        return self.read(index, functools.partial(crops.read, rng=rng, **fields))
 
     def decoded(self, index: int, decode: Decode) -> np.ndarray | None:
         """An image; None if it is corrupt and such images are skipped."""
@@ -307,18 +336,27 @@ def streamed(
     *,
     mean: np.ndarray,
     std: np.ndarray,
+    progress: bool,
+    fraction: float = 1.0,
+    upright: bool = True,
 ) -> Dataset:
-    """Files of `list_splits` as streams; None for mean and std leaves them to the caller."""
-    splits = []
-    for files in (train, test):
-        read = functools.partial(files.crop, size=image_size)
-        splits.append(stream(read, files.labels, image_size, workers, files.skip_corrupt))
-    if train.skip_corrupt:
-        words += "; a corrupt image is replaced by the next of its class"
-    dataset = Dataset(*splits, len(train.classes), mean, std, words, tuple(train.classes))
+    """Files of `list_splits` as streams.
+
+    Args:
+      mean, std: None leaves them to the caller.
+      fraction, upright: see `crops.read`.
+    """
+    fields = {"size": image_size, "fraction": fraction, "upright": upright}
+    shape, classes = (image_size, image_size, 3), tuple(train.classes)
+    splits = (
+        Stream(functools.partial(files.crop, **fields), files.labels, shape, workers)
+        for files in (train, test)
+    )
     names = hashlib.blake2b(train.names, digest_size=8)
     names.update(test.names)
-    return dataset._replace(digest=names.hexdigest())
+    facts = {"digest": names.hexdigest(), "eval_crop": fraction}
+    dataset = Dataset(*splits, len(classes), mean, std, words, classes, **facts)
+    return without_corrupt(dataset, progress) if train.skip_corrupt else dataset
 
 
 def _decode_all(

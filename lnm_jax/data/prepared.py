@@ -26,6 +26,8 @@ from lnm_jax.files import cached, stamps
 
 INFO = "dataset_info.json"  # TensorFlow Datasets writes it last
 IMAGENET = "imagenet2012"
+# How published scores read it: 224 of 256 pixels of the short side, and no turn by EXIF.
+AS_PUBLISHED = {"fraction": 0.875, "upright": False}
 CHUNK = 256  # records read at a time
 RETRIES = 3  # of a download
 
@@ -192,6 +194,7 @@ def load_imagenet(
     image_size: int = 224,
     skip_corrupt: bool = False,
     workers: int = 0,
+    progress: bool = True,
 ) -> Dataset:
     """ImageNet (ILSVRC 2012), streamed; the validation set is the test split.
 
@@ -203,7 +206,7 @@ def load_imagenet(
     Args:
       directory: data_dir of TensorFlow Datasets, or the tree.
       image_size: of the examples, (image_size, image_size, 3), in pixels.
-      skip_corrupt, workers: see `folder.load`.
+      skip_corrupt, workers, progress: see `folder.load`.
     Returns: mean and std are the constants that published results use.
     Raises: ConfigError if neither is there, or the set is damaged.
     References: Russakovsky et al. (2015), ImageNet large scale visual recognition challenge.
@@ -211,22 +214,25 @@ def load_imagenet(
     path = locate(IMAGENET, directory)
     if path is None:
         splits = folder.list_splits(directory, ("val",), skip_corrupt)
-        return folder.streamed(*splits, image_size, workers, **MEAN_STD[IMAGENET])
+        fields = MEAN_STD[IMAGENET] | AS_PUBLISHED
+        return folder.streamed(*splits, image_size, workers, progress=progress, **fields)
     builder = _open(path)
 
     def stream(split: str) -> Stream:
         labels = _kept(builder, split, images=False)["labels"]
         read = functools.partial(_read, path=path, split=split, size=image_size)
-        return folder.stream(read, labels, image_size, workers, skip_corrupt)
+        return Stream(read, labels, (image_size, image_size, 3), workers)
 
-    return Dataset(
+    dataset = Dataset(
         train=stream("train"),
         test=stream("validation"),
         num_classes=builder.info.features["label"].num_classes,
         **MEAN_STD[IMAGENET],
         split="the official training set; the official validation set is the test set",
         classes=tuple(builder.info.features["label"].names),
+        eval_crop=AS_PUBLISHED["fraction"],
     )
+    return folder.without_corrupt(dataset, progress) if skip_corrupt else dataset
 
 
 def _read(
@@ -238,7 +244,7 @@ def _read(
     except Exception as error:  # array_record's, of no particular type
         raise _damaged(path, error) from None
     name = f"{path}: {split} image {index} ({record['file_name'].decode()})"
-    return crops.read(record["image"], name, size, rng)
+    return crops.read(record["image"], name, size, rng, **AS_PUBLISHED)
 
 
 @functools.lru_cache(maxsize=2)

@@ -80,7 +80,7 @@ class Checkpoints:
 
     @property
     def best(self) -> int | None:
-        """Step of the checkpoint with the highest test accuracy, or None."""
+        """Step of the checkpoint with the highest test accuracy, the first of equals; or None."""
         self._settle()
         return self._best({})
 
@@ -159,12 +159,12 @@ class Checkpoints:
         return [int(name) for name in names if name.isdecimal() and int(name) not in self._bad]
 
     def _best(self, accuracies: dict[int, float | None]) -> int | None:
-        """Of the steps on disk and those given: the later one, if two are equally accurate."""
+        """Of the steps on disk and those given: the first, if two are equally accurate."""
         for step in self._steps():
             with contextlib.suppress(Damage):
                 accuracies[step] = _record(self._path(step))["accuracy"]
         rated = [step for step, accuracy in accuracies.items() if accuracy is not None]
-        return max(rated, key=lambda step: (accuracies[step], step), default=None)
+        return max(rated, key=lambda step: (accuracies[step], -step), default=None)
 
     def _settle(self) -> None:
         """Waits for the write under way and raises what went wrong."""

@@ -194,7 +194,7 @@ class Trainer:
         self.watch = Stopwatch(this.config.data.batch_size)
         self._directory, self._interrupts = directory, interrupts
         self._checkpoints, self._saved, self._saved_at = checkpoints, None, time.monotonic()
-        self._shown, self._warned = {}, False
+        self._shown, self._warned, self._best = {}, False, -1.0
 
     def train(self, state: TrainState) -> TrainState:
         """From the state to the last step; returns the final state."""
@@ -206,6 +206,8 @@ class Trainer:
         batches = data.train_batches(
             this.dataset.train, config.seed, batch_size, first, last, shard=parallel.process()
         )
+        if self._checkpoints:
+            self._look_back(first, ends)
         with self._writer(first) as writer, self._bar(first, last) as bar, closing(batches):
             for step, batch in enumerate(batches, first + 1):
                 if this.adapt and step - 1 in starts:
@@ -221,6 +223,14 @@ class Trainer:
                 self._save_if_due(writer, state, step, last)
                 self._show(bar, step)
         return state
+
+    def _look_back(self, step, ends):
+        """Takes the best accuracy from the records until a step, and says if some are lost."""
+        records = [x for x in metrics.read(self._directory) if x["step"] <= step]
+        if best := metrics.best(records):
+            self._best = best["accuracy"]
+        if words := metrics.missing(records, step, self.config.log_every, ends):
+            logging.warning("%s: %s", self._directory, words)
 
     def _writer(self, step):
         return metrics.Writer(self._directory, step=step) if self._checkpoints else nullcontext()
@@ -291,8 +301,10 @@ class Trainer:
             self._warn(state, result, step)
             record = {"step": step, "split": "test", "epoch": epoch} | result
             writer.write(record | schedules.read(state))
-            if epoch % self.config.checkpoint.every_epochs == 0 or step == last:
-                self._save(writer, state, step, accuracy=result["accuracy"])
+            accuracy, every = result["accuracy"], self.config.checkpoint.every_epochs
+            if epoch % every == 0 or step == last or accuracy > self._best:
+                self._save(writer, state, step, accuracy=accuracy)
+            self._best = max(self._best, accuracy)
         self.watch.start(step)
 
     def _warn(self, state, result, step):

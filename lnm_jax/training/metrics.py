@@ -5,25 +5,66 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Iterable
 
 from lnm_jax import files
-from lnm_jax.errors import missing_extra
+from lnm_jax.errors import ConfigError, missing_extra
 
 FILE = "metrics.jsonl"
 
 
 def read(directory: str) -> list[dict]:
-    """The records of a run's metrics.jsonl in order; a torn last line is left out."""
-    records = []
+    """The records of a run's metrics.jsonl in order; a torn last line is left out.
+
+    Raises: ConfigError that names another line that is not a record.
+    """
+    path, records = os.path.join(directory, FILE), []
     try:
-        with open(os.path.join(directory, FILE)) as file:
-            for line in file:
-                if not line.endswith("\n"):
-                    break
-                records.append(json.loads(line))
+        with open(path, "rb") as file:
+            lines = file.readlines()
     except FileNotFoundError:
-        pass
+        return []
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+    for number, line in enumerate(lines, 1):
+        try:
+            if not line.endswith(b"\n"):
+                break
+            record = json.loads(line.decode())
+            if not isinstance(record, dict) or {"step", "split"} - {*record}:
+                raise ValueError("no record")
+        except ValueError as error:
+            raise ConfigError(
+                f"{path}: line {number} is damaged ({' '.join(str(error).split())[:80]}); put a "
+                "copy of the file back, or delete the line to go on without its numbers"
+            ) from None
+        records.append(record)
     return records
+
+
+def missing(records: list[dict], step: int, log_every: int, ends: Iterable[int]) -> str | None:
+    """What is not there of the records until a step, in words; None if all are.
+
+    Args:
+      log_every: steps a line of training.
+      ends: steps at which epochs end, in order; may be more than those until `step`.
+    """
+    wanted = {(number, "train") for number in range(log_every, step + 1, log_every)}
+    wanted |= {(end, "test") for end in ends if end <= step}
+    lost = sorted(wanted - {(record["step"], record["split"]) for record in records})
+    if not lost:
+        return None
+    (first, split), tests = lost[0], sum(split == "test" for _, split in lost)
+    return (
+        f"{FILE}: {len(lost)} of {len(wanted)} records until step {step} are missing, {tests} of "
+        f"them evaluations, the first that of step {first} ({split})"
+    )
+
+
+def best(records: list[dict]) -> dict | None:
+    """The evaluation of the highest test accuracy, the first of equals; None without one."""
+    tests = (record for record in records if record["split"] == "test")
+    return max(tests, key=lambda record: record["accuracy"], default=None)
 
 
 class Writer:

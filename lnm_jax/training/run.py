@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from typing import NamedTuple
@@ -182,7 +183,8 @@ def load(
 
     Args:
       directory: of the run, wherever it was moved to; it is only read.
-      best: take the checkpoint of the highest test accuracy, if one was evaluated.
+      best: take the checkpoint of the highest test accuracy, the first of equals, if one was
+        evaluated.
       dataset, neuron, model: that the run was trained with, if they were passed to `train`.
     Returns: a `Run` whose state is on the host; `images_per_second` is None.
     Raises: ConfigError if there is no run, no undamaged checkpoint or no data set, or if the
@@ -206,11 +208,21 @@ def load(
             raise ConfigError(f"{directory}: config.json: {' '.join(str(error).split())}") from None
         step = checkpoints.best if best else None
         state = checkpoints.restore(jax.eval_shape(this.init), step)
+    records, step = metrics.read(directory), int(state.step)
+    ends = map(this.steps_until, range(1, config.epochs + 1))
+    if words := metrics.missing(records, step, config.log_every, ends):
+        logging.warning("%s: %s", directory, words)
+    wanted = metrics.best(records) if best else None
+    if wanted and wanted["step"] != step:
+        logging.warning(
+            "%s: no checkpoint is left of the best epoch, %d with %.2f %%; this is step %d",
+            directory, wanted["epoch"], wanted["accuracy"], step,
+        )  # fmt: skip
     return Run(
         experiment=this,
         directory=directory,
         state=state,
-        records=_records(directory),
+        records=records,
         seconds=time.monotonic() - started,
         images_per_second=None,
     )
@@ -237,17 +249,13 @@ def start_from(state: TrainState, directory: str) -> tuple[TrainState, list[str]
     return state.replace(**{"batch_stats": {}, **unflatten_dict(ours, sep="/")}), new
 
 
-def _records(directory: str) -> list[dict]:
-    try:
-        return metrics.read(directory)
-    except ValueError as error:
-        raise ConfigError(f"{os.path.join(directory, metrics.FILE)}: damaged ({error})") from None
-
-
 def summarise(run: Run) -> dict:
     """Accuracy, spike rates and time of a run, as numbers; see summary.json."""
     tests = [record for record in run.records if record["split"] == "test"]
-    best = max(tests, key=lambda record: record["accuracy"])
+    if not tests:
+        path = os.path.join(run.directory, metrics.FILE)
+        raise ConfigError(f"{path}: no evaluation is in it; put a copy of the file back")
+    best = metrics.best(tests)
     order = run.experiment.spiking_layers()
     return {
         "accuracy_last": tests[-1]["accuracy"],
