@@ -109,7 +109,6 @@ class Info(NamedTuple):
     @classmethod
     def from_json(cls, fields: dict) -> Info:
         """Raises: TypeError or ValueError if it is not one."""
-        # What runs are older than: then all that was streamed was cropped as ImageNet is.
         arrays = {name: np.array(fields[name], np.float32) for name in ("mean", "std")}
         tuples = {name: tuple(fields[name]) for name in ("shape", "classes")}
         return cls(**fields | arrays | tuples)
