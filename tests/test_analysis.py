@@ -104,7 +104,11 @@ def test_the_recording_counts_what_a_plain_pass_counts(trained_run, recorded):
     np.testing.assert_array_equal(layer.spikes, np.asarray(spikes).sum((0, 1)))
     assert layer.dead == (layer.spikes == 0).mean()
     received = recorded.inputs["stage_1_block_1/conv_1/conv"]
-    assert received == pytest.approx(float(spikes.mean()), rel=1e-5)
+    assert received.nonzero == pytest.approx(float(spikes.mean()), rel=1e-5)
+    assert received.graded == 0
+    averages = recorded.inputs["classifier"]  # of 64 spikes: 0 and 1 are rare
+    assert averages.graded > 0.9 * averages.nonzero > 0
+    assert recorded.of_ones == recorded.inputs
     flat = np.unique(np.round(np.asarray(currents[0]).ravel(), 4))
     assert np.isin(np.round(layer.sample.currents[0, :50], 4), flat).mean() > 0.9
 
@@ -185,9 +189,24 @@ def test_curves_are_those_of_the_records(trained_run):
     assert [row["accuracy"] for row in rows] == [record["accuracy"] for record in tests]
     # Steps of 480 of 1437 images.
     trains = [record["step"] for record in trained_run.records if record["split"] == "train"]
-    _, losses = drawn.axes
-    np.testing.assert_allclose(losses.lines[1].get_xdata(), np.array(trains) * 480 / 1437)
+    lines = {line.get_label(): line for line in drawn.axes[1].lines}
+    at = lines["training, its objective"].get_xdata()
+    np.testing.assert_allclose(at, np.array(trains) * 480 / 1437)
     assert drawn.axes[0].get_ylim()[1] == 100
+    plain = [record["cross_entropy"] for record in tests]
+    assert [row["cross_entropy"] for row in rows] == plain
+    np.testing.assert_array_equal(lines["test, cross-entropy"].get_ydata(), plain)
+    assert ("test, training objective" in lines) == (trained_run.config.label_smoothing > 0)
+
+
+def test_curves_of_earlier_records_have_the_loss_that_they_have(trained_run):
+    records = [dict(record) for record in trained_run.records]
+    del records[1]["cross_entropy"]  # of the first epoch; resumed later
+    (old, new), drawn = history.curves(trained_run._replace(records=records))
+    assert old["cross_entropy"] is None
+    assert old["loss"] == records[1]["loss"]
+    assert new["cross_entropy"] == records[-1]["cross_entropy"]
+    assert len(drawn.axes[1].lines) == 3
 
 
 @pytest.mark.parametrize("kind", ["lif", "plif"])

@@ -14,7 +14,7 @@ from lnm_jax.configs import digits
 from lnm_jax.errors import ConfigError
 from lnm_jax.export import network
 from lnm_jax.layers import ConvNorm, Spiking
-from lnm_jax.training import configuration, experiment, loop, losses
+from lnm_jax.training import configuration, experiment, loop, losses, steps
 from reproduction import compare, methods, settings
 
 SETTING = settings.DIGITS
@@ -105,6 +105,34 @@ def test_no_gradient_reaches_what_a_divergence_is_measured_from(logits):
     # The gradient of KL(sg(a) || b) with respect to b's logits is b - a.
     np.testing.assert_allclose(d_main, (p - q) / 2, atol=1e-6)
     np.testing.assert_allclose(d_side, (q - p) / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("name", losses.LOSSES)
+def test_the_same_logits_have_one_cross_entropy_whatever_was_minimised(name, smoothing):
+    loss = build(**{"loss.name": name, "label_smoothing": smoothing, "loss.tet_weight": 0.5})
+    # The mean of two timesteps says 3/4 and 1/4, where the second is right. The rest is padding.
+    steps_of = jnp.log(jnp.array([3.0, 1.0])) * jnp.array([2.0, 0.0])[:, None, None]
+    outputs = jnp.broadcast_to(steps_of, (2, 2, 2))
+    labels = jnp.array([1, 0])
+    if name == "spike_trains":
+        outputs, labels = jnp.zeros((2, 3, 1)), jnp.zeros((2, 3, 1), jnp.int32)
+    elif loss.readout != "steps":
+        outputs = outputs.mean(0)
+    model = types.SimpleNamespace(apply=lambda *_, **__: (outputs, {"rates": {}, "spikes": {}}))
+    step = steps.make_eval_step(model, prepare=lambda x: x, loss=loss, axis_name=None)
+    batch = {"image": jnp.zeros((2, 1, 1, 1)), "label": labels, "mask": jnp.array([1.0, 0.0])}
+    found = step({}, batch)
+    if name == "spike_trains":
+        assert "cross_entropy" not in found
+        return
+    assert found["cross_entropy"] == pytest.approx(np.log(4))
+    # Half of the smoothing goes to the other class. TET: half of the timesteps', half a pull to 1.
+    smooth = (1 - smoothing / 2) * np.log(4) + smoothing / 2 * np.log(4 / 3)
+    if name == "tet":
+        at = [np.log(10) - smoothing / 2 * np.log(9), np.log(2)]
+        smooth = np.mean(at) / 2 + (3 + (np.log(9) - 1) ** 2) / 4 / 2
+    assert found["loss"] == pytest.approx(smooth)
 
 
 def test_surrogate_module_takes_its_numbers_from_the_configuration(logits):

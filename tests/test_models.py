@@ -177,6 +177,21 @@ def test_counting_agrees_with_the_parameters():
     assert total(models.counts(model, x.shape), "weights") == kernels
 
 
+class Tokens(nn.Module):
+    """A grouped convolution, and a dense layer at each of its 16 places."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Conv(6, (3, 3), feature_group_count=2, use_bias=False, name="conv")(x)
+        return nn.Dense(5, use_bias=False, name="dense")(x.reshape(1, 1, 16, 6)).mean((0, 2))
+
+
+def test_groups_and_places_are_counted():
+    conv, dense = models.counts(Tokens(), (1, 4, 4, 4))
+    assert (conv.weights, conv.macs) == (9 * 2 * 6, 16 * 9 * 2 * 6)  # 2 of the 4 inputs each
+    assert (dense.weights, dense.macs) == (6 * 5, 16 * 6 * 5)
+
+
 VARIANCES = {
     "he_fan_out": 2 / (9 * 30),
     "he_fan_in": 2 / (9 * 40),
@@ -321,6 +336,11 @@ def test_side_heads_see_the_blocks_they_are_named_for_and_leave_inference_alone(
     assert jax.tree.map(jnp.shape, sown["side_logits"]) == {"block_2": (2, 5)}
     _, nothing = jitted(model.apply, mutable=["side_logits"])(variables, images)
     assert not nothing
+    plain = tiny(widths=(4,), blocks=(3,))
+    assert models.counts(model, (1, 8, 8, 1)) == models.counts(plain, (1, 8, 8, 1))
+    read = models.evaluated(model, variables, (1, 8, 8, 1))
+    assert read == models.evaluated(plain, initial(plain, images), (1, 8, 8, 1))
+    assert {"stem/conv/kernel", "stem_spike/neuron/theta"} <= read
     _, again = jitted(model.clone(remat="stage").apply, **TRAIN)(variables, images)
     assert_allclose(
         again["side_logits"]["block_2"], sown["side_logits"]["block_2"], rtol=1e-4, atol=1e-5

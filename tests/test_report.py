@@ -145,7 +145,8 @@ KINDS = {
     "two variables": {"neuron.kind": "lnm_two_variable", "model.name": "vggsnn",
                       "model.widths": ((4,),), "model.stem": None, "model.blocks": None},
     "channels": {"spiking.sharing": "channel", "timesteps": 1, "model.remat": "block",
-                 "model.stem": 2, "model.widths": (2,)},
+                 "model.stem": 2, "model.widths": (2,),
+                 "model.side_heads": (1,), "model.side_features": 2},
 }  # fmt: skip
 
 
@@ -156,6 +157,10 @@ def test_every_kind_of_network_is_reported(config, name):
     html = made.html()
     assert "No evaluation is recorded in metrics.jsonl yet." in html
     if name == "channels":
+        # 18 + 3 x 2 x 2 of BatchNorm + 2 x 36 + 30; 3 x 2 of 3; a side head of 438.
+        assert "<dd>132 of the network, 18 of its neurons; 438 more in training alone</dd>" in html
+        assert "side_head_1/Conv_0" in html  # Health is about training
+        assert b"side_head" not in made.files["energy.csv"]
         assert "T = 1: f is only ever evaluated at the starting potential" in html
         assert b"no potential but 0 was visited" in made.files["names.csv"]
         assert "<th>degree</th>" in html

@@ -245,6 +245,9 @@ def test_a_run_leaves_its_files_and_numbers(run):
     assert list(facts["rates"]) == run.experiment.spiking_layers()
     assert all(0 < rate < 1 for rate in facts["rates"].values())
     assert facts["accuracy_best"] >= facts["accuracy_last"] > 0
+    last = run.records[-1]
+    names = [name for name in last if name in ("loss", "cross_entropy")]
+    assert [facts[f"{name}_last"] for name in names] == [last["loss"], last["cross_entropy"]]
 
 
 def test_theta_is_learned_and_starts_as_lif(run):
@@ -366,6 +369,7 @@ def test_the_summary_on_the_screen_has_what_was_measured(run):
     for piece in (
         f"last {facts['accuracy_last']:.2f} %",
         f"best {facts['accuracy_best']:.2f} %",
+        f"test loss       cross-entropy {facts['cross_entropy_last']:.4g} nats, training ",
         "stage_1_block_1/spike_2",
         "images/s",
         run.directory,
@@ -373,6 +377,9 @@ def test_the_summary_on_the_screen_has_what_was_measured(run):
         "360 test images",
     ):
         assert piece in text
+    earlier = [{k: v for k, v in r.items() if k != "cross_entropy"} for r in run.records]
+    text = as_text(run._replace(records=earlier), {})
+    assert f"test loss       training objective {facts['loss_last']:.4g} nats\n" in text
 
 
 def test_records_after_the_restored_step_are_written_again(tmp_path):

@@ -81,10 +81,11 @@ def reduce(
     for degree in range(top, 0, -1):
         fits = {path: of_layer[degree] for path, of_layer in of_layers.items()}
         lower = {(*path.split("/"), "neuron", "theta"): fit[0] for path, fit in fits.items()}
+        seen = recording.evaluate(run, unflatten_dict(params | lower), examples=examples)
         found.append(
             Degree(
                 degree=degree,
-                accuracy=recording.accuracy(run, unflatten_dict(params | lower), examples=examples),
+                accuracy=seen["accuracy"],
                 changed={path: fit[1] for path, fit in fits.items()},
                 error={path: fit[2] for path, fit in fits.items()},
                 energy=energy.total(energy.with_macs(counted, degree)),

@@ -8,6 +8,7 @@ import os
 import jax
 
 import lnm_jax
+from lnm_jax import models
 from lnm_jax.training import configuration, metrics
 from lnm_jax.training.optimizer import group
 from lnm_jax.training.run import Run
@@ -17,7 +18,8 @@ def of_run(run: Run) -> list[tuple[str, str]]:
     """Short facts as (name, value); what the run does not tell is left out."""
     config, info = run.experiment.config, run.experiment.info
     images = f"{info.train:,} and {info.test:,} examples"
-    weights, of_neurons = parameters(run)
+    weights, of_neurons, rest = parameters(run)
+    alone = f"; {rest:,} more in training alone" if rest else ""
     passed = configuration.PASSED
     own_model, own_neuron = config.model.name == passed, config.neuron.kind == passed
     data = "passed in Python" if config.data.name == passed else config.data.name
@@ -26,7 +28,7 @@ def of_run(run: Run) -> list[tuple[str, str]]:
         "network": type(run.model).__name__ if own_model else config.model.name,
         "neurons": repr(run.experiment.neuron) if own_neuron else config.neuron.kind,
         "timesteps": str(run.experiment.timesteps),
-        "parameters": f"{weights:,} of the network, {of_neurons:,} of its neurons",
+        "parameters": f"{weights:,} of the network, {of_neurons:,} of its neurons{alone}",
         "seed": str(config.seed),
         "checkpoint": f"step {int(run.state.step)} of {run.experiment.steps_until(config.epochs)}",
         "trained": dates(run.directory),
@@ -41,12 +43,17 @@ def of_report() -> tuple[str, str]:
     return "report", f"{today}, by lnm_jax {lnm_jax.__version__} and jax {jax.__version__}"
 
 
-def parameters(run: Run) -> tuple[int, int]:
-    """How many learned numbers the network has, without its neurons' and of these."""
-    sizes = {"neurons": 0, "weights": 0}
+def parameters(run: Run) -> tuple[int, int, int]:
+    """How many learned numbers the network has: without its neurons', of these, and of neither.
+
+    The last are of what runs in training alone, such as side heads.
+    """
+    this, sizes = run.experiment, {"weights": 0, "neurons": 0, "training": 0}
+    evaluated = models.evaluated(this.model, run.state.variables, this.input_shape)
     for path, leaf in jax.tree_util.tree_leaves_with_path(run.state.params):
-        sizes[group(path)] += leaf.size
-    return sizes["weights"], sizes["neurons"]
+        name = "/".join(key.key for key in path)
+        sizes[group(path) if name in evaluated else "training"] += leaf.size
+    return tuple(sizes.values())
 
 
 def dates(directory: str) -> str:

@@ -1,4 +1,4 @@
-"""Over training, from metrics.jsonl: accuracy and loss, and how active layers are, beside now."""
+"""Over training, from metrics.jsonl: accuracy and losses, and how active layers are, beside now."""
 
 from __future__ import annotations
 
@@ -13,31 +13,39 @@ from lnm_jax.training.run import Run
 def curves(run: Run) -> tuple[list[dict], Figure]:
     """Test accuracy, and losses of training and test, over epochs.
 
-    Returns: a row an evaluation: epoch, accuracy in %, loss in nats; and the figure. The loss of
-      training is the mean since the record before, NaN where no step was applied.
+    Returns: a row an evaluation: epoch, accuracy in %, loss of the training objective and plain
+      cross-entropy in nats, None where it was not recorded; and the figure. The loss of training is
+      the mean since the record before, NaN where no step was applied.
     """
 
     def values(split, name):
-        return np.array([record[name] for record in run.records if record["split"] == split], float)
+        records = [record for record in run.records if record["split"] == split]
+        return np.array([record.get(name) for record in records], float)
 
     this = run.experiment
     an_epoch = this.info.train / this.config.data.batch_size
-    epochs, accuracy, loss = (values("test", name) for name in ("epoch", "accuracy", "loss"))
+    names = ("epoch", "accuracy", "loss", "cross_entropy")
+    epochs, accuracy, loss, plain = (values("test", name) for name in names)
     drawn = drawing.figure(3.0)
     left, right = drawn.subplots(1, 2)
     line = {"color": drawing.LEARNED, **_line(epochs)}
     left.plot(epochs, accuracy, **line)
-    right.plot(epochs, loss, label="test", **line)
+    if np.isfinite(plain).any():
+        right.plot(epochs, plain, label="test, cross-entropy", **line)
+    if not np.allclose(loss, plain):  # NaN is not
+        right.plot(epochs, loss, label="test, training objective", **line | {"color": "black"})
     steps = values("train", "step") / an_epoch
-    right.plot(
-        steps, values("train", "loss"), color=drawing.LEARNED, linestyle=":", label="training"
-    )
+    dotted = {"color": drawing.LEARNED, "linestyle": ":", "label": "training, its objective"}
+    right.plot(steps, values("train", "loss"), **dotted)
     right.legend(fontsize=7, frameon=False)
     left.set_ylim(top=100)
     for axis, label in ((left, "test accuracy, %"), (right, "loss, nats")):
         _over_epochs(axis, label)
-    rows = zip(epochs, accuracy, loss, strict=True)
-    return [{"epoch": int(e), "accuracy": a, "loss": x} for e, a, x in rows], drawn
+    rows = [
+        {"epoch": int(e), "accuracy": a, "loss": x, "cross_entropy": y if np.isfinite(y) else None}
+        for e, a, x, y in zip(epochs, accuracy, loss, plain, strict=True)
+    ]
+    return rows, drawn
 
 
 def _over_epochs(axis, label, title=""):

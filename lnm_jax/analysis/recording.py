@@ -7,6 +7,7 @@ device, and only a fixed number of neurons keeps its currents.
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -109,13 +110,26 @@ class Layer(NamedTuple):
         return self.centres[np.searchsorted(cumulative, shares)]
 
 
+class Received(NamedTuple):
+    """What a convolution or dense layer receives: shares of the entries, over all timesteps.
+
+    Attributes:
+      nonzero: that are not 0: of binary spikes, their rate.
+      graded: that are neither 0 nor 1 nor -1, which take a multiplication: spikes with an
+        amplitude, and averages of spikes.
+    """
+
+    nonzero: float
+    graded: float
+
+
 class Recording(NamedTuple):
     """A network on its test examples.
 
     Attributes:
       layers: spiking layers by path, in the order they run.
-      inputs: mean of what convolutions and dense layers receive, by path; for spikes, and
-        averages of spikes, spikes per entry and timestep.
+      inputs: of convolutions and dense layers, by path.
+      of_ones: the same, had every spike been a 1 in its place: of binary spikes, `inputs`.
       examples: how many.
       timesteps: T.
       confusion: (K, K) examples of each class, by row, that were predicted as each one; None where
@@ -123,7 +137,8 @@ class Recording(NamedTuple):
     """
 
     layers: dict[str, Layer]
-    inputs: dict[str, float]
+    inputs: dict[str, Received]
+    of_ones: dict[str, Received]
     examples: int
     timesteps: int
     confusion: np.ndarray | None = None
@@ -169,7 +184,11 @@ def record(run: Run, *, examples: int = 0) -> Recording:
             "sees its potential; see neurons.two_phase"
         )
     split = data.subset(this.dataset.test, examples)
-    size = min(this.config.data.eval_batch_size, len(split.labels))
+    spiking = [row for row in models.counts(this.model, this.input_shape) if row.neurons]
+    largest = this.timesteps * max(row.neurons for row in spiking)
+    # A batch is counted with 32 bits.
+    most = max(1, np.iinfo(np.int32).max // largest)
+    size = min(this.config.data.eval_batch_size, len(split.labels), most)
     batches = -(-len(split.labels) // size)
     fields = this.config.neuron
     # Over four times the potentials that matter; clip and -clip are edges if they can.
@@ -178,11 +197,9 @@ def record(run: Run, *, examples: int = 0) -> Recording:
     variables = jax.device_get(run.state.variables)
     sample = SAMPLE
     if this.config.spiking.sharing == "channel":
-        counts = models.counts(this.model, this.input_shape)
-        channels = max(row.shape[-1] for row in counts if row.kind == "spiking")
-        sample = max(SAMPLE, SAMPLE_PER_CHANNEL * channels)
+        sample = max(SAMPLE, SAMPLE_PER_CHANNEL * max(row.shape[-1] for row in spiking))
     measure = jax.jit(functools.partial(_measure, this, edges, -(-sample // batches)))
-    sums, largest, drawn = functools.reduce(
+    sums, extremes, drawn = functools.reduce(
         _join,
         (
             jax.device_get(measure(variables, batch, jax.random.key(number)))
@@ -195,16 +212,20 @@ def record(run: Run, *, examples: int = 0) -> Recording:
             params=neuron_params(variables["params"], path),
             edges=edges,
             **sums["layers"][path],
-            low=-float(largest[path][0]),
-            high=float(largest[path][1]),
+            low=-float(extremes[path][0]),
+            high=float(extremes[path][1]),
             updates=len(split.labels) * this.timesteps,
             sample=drawn[path],
         )
         for path in this.spiking_layers()
     }
-    inputs = {path: float(total / entries) for path, (total, entries) in sums["inputs"].items()}
+    count = len(split.labels)
+    inputs, of_ones = (
+        {path: Received(*(float(x / count) for x in total)) for path, total in sums[name].items()}
+        for name in ("inputs", "of_ones")
+    )
     return Recording(
-        layers, inputs, len(split.labels), this.timesteps, confusion=sums.get("confusion")
+        layers, inputs, of_ones, count, this.timesteps, confusion=sums.get("confusion")
     )
 
 
@@ -223,34 +244,72 @@ def _join(one: tuple, other: tuple) -> tuple:
 def _measure(this: Experiment, edges: np.ndarray, sample: int, variables, batch, key) -> tuple:
     """What a batch adds to a recording, of fixed size.
 
-    Returns: sums over its examples, of "layers", "inputs" and, of few classes, "confusion"; of each
-      layer minus the lowest potential and the highest; of each layer a `Sample`.
+    Returns: sums over its examples, of "layers", "inputs", "of_ones" and, of few classes,
+      "confusion"; of each layer minus the lowest potential and the highest; of each layer a
+      `Sample`.
     """
-    model = this.model
-    if hasattr(model, "remat"):  # interception cannot look into its inner traces
-        model = model.clone(remat="none")
-    mask, inputs = batch["mask"], {}
-
-    def intercept(call, args, kwargs, context):
-        module = context.module
-        if isinstance(module, nn.Conv | nn.Dense) and context.method_name == "__call__":
-            inputs["/".join(module.path)] = _received(args[0], mask)
-        return call(*args, **kwargs)
-
     images = augment.normalise(batch["image"], this.info.mean, this.info.std)
-    with nn.intercept_methods(intercept):
-        outputs, sown = model.apply(variables, steps.time_first(images), mutable=["trace"])
-    traces = flatten_dict(sown["trace"], sep="/")
+    mask, labels = batch["mask"], batch["label"]
+    outputs, traces, inputs, of_ones = observe(
+        this.model, variables, steps.time_first(images), mask, this.timesteps
+    )
     layers, largest, drawn = {}, {}, {}
     for number, path in enumerate(this.spiking_layers()):
-        currents, trace = traces[f"{path}/over_time"]
+        currents, trace = traces[path]
         layers[path], largest[path] = _visited(trace, mask, edges)
         drawn[path] = _draw(currents, trace, mask, jax.random.fold_in(key, number), sample)
-    sums, classes, labels = {"layers": layers, "inputs": inputs}, outputs.shape[-1], batch["label"]
+    sums = {"layers": layers, "inputs": inputs, "of_ones": of_ones}
+    classes = outputs.shape[-1]
     if labels.ndim == 1 and outputs.ndim == 2 and classes <= MOST_CLASSES:
         counts = jnp.zeros((classes, classes), jnp.int32)
         sums["confusion"] = counts.at[labels, outputs.argmax(-1)].add(mask.astype(jnp.int32))
     return sums, largest, drawn
+
+
+def observe(model: nn.Module, variables: dict, images, mask, timesteps: int) -> tuple:
+    """A network on a batch, with what its layers receive.
+
+    Args:
+      images: as the model takes them, normalised.
+      mask: (B,) 1 for examples, 0 for padding.
+    Returns: (outputs; (currents, `neurons.Trace`) of each spiking layer; sums over the examples of
+      each other layer's `Received`; the same with a 1 in place of every spike), all but the first
+      by path.
+    """
+    if hasattr(model, "remat"):  # interception cannot look into its inner traces
+        model = model.clone(remat="none")
+
+    def run(found, spikes=None, **fields):
+        def intercept(call, args, kwargs, context):
+            module, path = context.module, "/".join(context.module.path)
+            if context.method_name == "__call__":
+                if isinstance(module, nn.Conv | nn.Dense):
+                    found[path] = _received(module, args[0], mask, timesteps)
+                if spikes and path in spikes:
+                    return spikes[path]
+            return call(*args, **kwargs)
+
+        with nn.intercept_methods(intercept):
+            return model.apply(variables, images, **fields)
+
+    inputs, of_ones = {}, {}
+    outputs, sown = run(inputs, mutable=["trace"])
+    traces = {"/".join(path[:-1]): each for path, each in flatten_dict(sown["trace"]).items()}
+    ones = {path: (x.spikes != 0).astype(x.spikes.dtype) for path, (_, x) in traces.items()}
+    run(of_ones, ones)  # no result but pools and averages of ones is used, nor computed by XLA
+    return outputs, traces, inputs, of_ones
+
+
+def _received(layer, x, mask, timesteps):
+    """Sums of a `Received` over the examples of (T*B, ...), (T, B, ...) or (B, ...)."""
+    one = 4 if isinstance(layer, nn.Conv) else 2  # axes at most, if time and batch are one of them
+    lead = 2 if x.ndim > one and x.shape[:2] == (timesteps, len(mask)) else 1
+    each = x.reshape(-1, len(mask), math.prod(x.shape[lead:]))
+
+    def total(entries):
+        return (entries.mean((0, 2)) * mask).sum()
+
+    return Received(total(each != 0), total((each != 0) & (abs(each) != 1)))
 
 
 def _visited(trace, mask, edges):
@@ -278,15 +337,8 @@ def _draw(currents, trace, mask, key, sample):
     return Sample(*kept, chosen % currents.shape[-1])
 
 
-def _received(x, mask):
-    """(sum, number of entries) of what a layer receives, (T*B, ...), (T, B, F) or (B, ...)."""
-    rows = x.reshape(-1, *x.shape[-3:]) if x.ndim == 4 else x.reshape(-1, x.shape[-1])
-    real = jnp.tile(mask, len(rows) // len(mask)).reshape(-1, *[1] * (rows.ndim - 1))
-    return (rows * real).sum(dtype=jnp.float32), real.sum() * rows[0].size
-
-
-def accuracy(run: Run, params: Any, *, examples: int = 0) -> float:
-    """Accuracy of the run's network with these parameters, on the examples of `record`, %."""
+def evaluate(run: Run, params: Any, *, examples: int = 0) -> dict:
+    """`experiment.evaluate` of the run's network with these parameters, on `record`'s examples."""
     this = run.experiment
     test = data.subset(this.dataset.test, examples)
-    return experiment.evaluate(this, {**run.state.variables, "params": params}, test)["accuracy"]
+    return experiment.evaluate(this, {**run.state.variables, "params": params}, test)

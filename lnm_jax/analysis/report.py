@@ -24,7 +24,7 @@ from lnm_jax.analysis.page import Page
 from lnm_jax.errors import ConfigError
 from lnm_jax.training import health
 from lnm_jax.training.experiment import SATURATED
-from lnm_jax.training.run import Run, load
+from lnm_jax.training.run import Run, load, losses_as_text
 
 FILE = "report.html"
 FOLDER = "report"  # in the run's directory, unless another is asked for
@@ -93,10 +93,11 @@ def make(run: Run | str, *, examples: int = EXAMPLES, loss: float = degrees.LOSS
 
 
 def _facts(page, run, recorded, examples):
-    accuracy = recording.accuracy(run, run.state.params, examples=examples)
+    found = recording.evaluate(run, run.state.params, examples=examples)
     page.facts(
         [
-            ("accuracy", f"{accuracy:.2f} % of {recorded.examples} test examples"),
+            ("accuracy", f"{found['accuracy']:.2f} % of {recorded.examples} test examples"),
+            ("test loss", losses_as_text(found)),
             *facts.of_run(run),
             facts.of_report(),
         ]
@@ -116,8 +117,9 @@ def _training(page, run):
     page.picture(
         "curves",
         drawn,
-        "Accuracy and loss on the whole test set after every epoch, and the training loss, from "
-        "metrics.jsonl.",
+        "Accuracy and losses on the whole test set after every epoch, and the training loss, from "
+        "metrics.jsonl. Cross-entropy is the plain one of the logits that the network predicts by; "
+        "the training objective has label smoothing and the loss's own terms as well.",
         rows,
     )
 
@@ -346,20 +348,23 @@ def _energy(page, run, recorded):
     page.picture(
         "energy",
         drawn,
-        "Energy of one inference by layer: multiply-accumulates of the first layer and of the "
-        f"neurons ({costs.mac} pJ each), accumulates of the others times their input's spike rate "
-        f"({costs.ac} pJ each; 32 bits, 45 nm: section 5.4, Horowitz 2014). Memory traffic is a "
-        f"model: {costs.word} pJ a 32-bit word; {costs.words_per_mac} words a MAC of the first "
-        f"layer, {costs.words_per_ac} an accumulate, {costs.words_per_update} a neuron's update.",
+        "Energy of one inference by layer: multiply-accumulates of the first layer, of the neurons "
+        "and of inputs that are no spikes of 1 or -1, as averages of spikes are not "
+        f"({costs.mac} pJ each); accumulates of spikes ({costs.ac} pJ each; 32 bits, 45 nm: "
+        "section 5.4, Horowitz 2014). An input of 0 costs nothing behind the first layer. Memory "
+        f"traffic is a model: {costs.word} pJ a 32-bit word; {costs.words_per_mac} words a MAC of "
+        f"the first layer, {costs.words_per_ac} an operation of the others, "
+        f"{costs.words_per_update} a neuron's update.",
     )
     page.table(
         sums,
-        "This network, with its own neurons and with LIF at equal rates",
+        "This network, with its own neurons and with LIF neurons that send a 1 where these spike",
         file="energy_sums",
     )
     page.paragraph(
         "The line without MACs at u = 0 is a lower bound: where f(0) = 0, as in all built-in "
-        "neurons, hardware that updates only active ones need not evaluate f there. T passes of "
+        "neurons of one variable, hardware that updates only active ones need not evaluate f "
+        "there. T passes of "
         "the first layer are counted, as Eq. 17 does, also for static images."
     )
     by_layer = [

@@ -8,7 +8,7 @@ from typing import Any
 import flax.linen as nn
 
 from lnm_jax.checks import find
-from lnm_jax.models.counts import Count, counts, spiking_layers
+from lnm_jax.models.counts import Count, counts, evaluated, spiking_layers
 from lnm_jax.models.mlp import RecordedLayer, SpikingMLP
 from lnm_jax.models.network import READOUTS, REMAT
 from lnm_jax.models.resnet import SHORTCUTS, BasicBlock, SpikingResNet

@@ -237,7 +237,7 @@ def saturated_fraction(spikes: np.ndarray, updates: int) -> float:
 def evaluate(
     experiment: Experiment, variables: dict, split: data.Split | data.Stream | None = None
 ) -> dict:
-    """Accuracy (%), loss (nats) and each layer's activity, every image counted once.
+    """Accuracy (%), losses (nats) and each layer's activity, every image counted once.
 
     Args:
       variables: of the model.
@@ -246,8 +246,14 @@ def evaluate(
     With `config.data.test_flip`, "accuracy_flip" is that of the mean logits of each image and its
     mirror image.
 
-    Returns: {"accuracy", "loss", "rates": {path: spikes per neuron and timestep}, "dead":
-      {path: share of neurons that never spiked}, "saturated": {path: see `saturated_fraction`}}.
+    "loss" is of the training objective, as far as the outputs tell: with label smoothing, TET's
+    terms and the like, without those of side heads and currents. "cross_entropy" is the plain one
+    of the logits that the network predicts by (their mean over time; the last ones for LTS), to be
+    compared between losses; where there are no classes it is left out.
+
+    Returns: {"accuracy", "loss", "cross_entropy", "rates": {path: spikes per neuron and timestep},
+      "dead": {path: share of neurons that never spiked}, "saturated": {path: see
+      `saturated_fraction`}}.
     """
     size = experiment.config.data.eval_batch_size
     split = split or experiment.dataset.test
@@ -262,11 +268,12 @@ def evaluate(
     def percent(hits):
         return 100 * float(total[hits]) / max(float(total["possible"]), 1.0)
 
-    apart = {"accuracy_flip": percent("hits_flip")} if "hits_flip" in total else {}
+    flip = {"accuracy_flip": percent("hits_flip")} if "hits_flip" in total else {}
+    names = [name for name in ("loss", "cross_entropy") if name in total]
     return {
         "accuracy": percent("hits"),
-        **apart,
-        "loss": float(total["loss"]) / images,
+        **flip,
+        **{name: float(total[name]) / images for name in names},
         "rates": {path: float(rate) / images for path, rate in rates.items()},
         "dead": {path: dead_fraction(counts) for path, counts in spikes.items()},
         "saturated": {path: saturated_fraction(counts, updates) for path, counts in spikes.items()},

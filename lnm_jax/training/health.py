@@ -106,8 +106,8 @@ def measure(this: Experiment, state: TrainState, *, examples: int = 1000) -> Hea
     kernels, accuracy = _kernels(this, state)
     order = [count.path for count in models.counts(this.model, this.input_shape)]
 
-    def ordered(things):
-        return {path: things[path] for path in order if path in things}
+    def ordered(things):  # what runs in training alone comes last
+        return {path: things[path] for path in (*order, *things) if path in things}
 
     return Health(ordered(layers), norms_of(state.params), ordered(kernels), accuracy)
 

@@ -166,9 +166,10 @@ class Loss(NamedTuple):
     """What training minimises and what evaluation counts.
 
     Attributes:
-      value: (outputs, labels) -> (B,) nats.
+      value: (outputs, labels) -> (B,) nats: what training minimises, as far as the outputs tell.
       score: (outputs, labels) -> (hits, possible), (B,) each; accuracy is the sum of the one over
         the sum of the other.
+      logits: outputs -> (B, K) by which the network predicts; None where there are no classes.
       readout: of the model's outputs that it takes, see `models.READOUTS`.
       collections: Flax collections that the model sows for `training`.
       training: (outputs, labels, sown, progress) -> (B,) nats, minimised in place of `value` if
@@ -177,6 +178,7 @@ class Loss(NamedTuple):
 
     value: Callable
     score: Callable
+    logits: Callable | None = None
     readout: str = "mean"
     collections: tuple[str, ...] = ()
     training: Callable | None = None
@@ -198,7 +200,8 @@ def _score(logits, labels):
 
 
 def _cross_entropy(config) -> Loss:
-    return Loss(functools.partial(cross_entropy, smoothing=config.label_smoothing), _score)
+    value = functools.partial(cross_entropy, smoothing=config.label_smoothing)
+    return Loss(value, _score, logits=lambda logits: logits)
 
 
 def _last_step(config) -> Loss:
@@ -212,7 +215,11 @@ def _tet(config) -> Loss:
         weight=config.loss.tet_weight,
         mean=config.loss.tet_mean,
     )
-    return Loss(value, lambda logits, labels: _score(logits.mean(0), labels), "steps")
+
+    def mean(logits):
+        return logits.mean(0)
+
+    return Loss(value, lambda logits, labels: _score(mean(logits), labels), mean, "steps")
 
 
 def _spike_trains(config) -> Loss:

@@ -20,6 +20,8 @@ from lnm_jax.training.checkpoint import Checkpoints
 from lnm_jax.training.steps import TrainState
 
 SUMMARY = "summary.json"
+# Of an evaluation, by name. Earlier records, and tasks without classes, have the first alone.
+LOSSES = {"loss": "training objective", "cross_entropy": "cross-entropy"}
 
 
 class Prediction(NamedTuple):
@@ -107,7 +109,7 @@ class Run(NamedTuple):
         return Prediction(probabilities.argmax(-1), probabilities, self.classes)
 
     def evaluate(self, dataset: data.Dataset | data.Split | data.Stream | None = None) -> dict:
-        """Accuracy (%), loss (nats) and spike rates, see `experiment.evaluate`.
+        """Accuracy (%), losses (nats) and spike rates, see `experiment.evaluate`.
 
         Args:
           dataset: whose test split is taken, or a split; None for the run's own.
@@ -250,7 +252,7 @@ def start_from(state: TrainState, directory: str) -> tuple[TrainState, list[str]
 
 
 def summarise(run: Run) -> dict:
-    """Accuracy, spike rates and time of a run, as numbers; see summary.json."""
+    """Accuracy, losses, spike rates and time of a run, as numbers; see summary.json."""
     tests = [record for record in run.records if record["split"] == "test"]
     if not tests:
         path = os.path.join(run.directory, metrics.FILE)
@@ -262,6 +264,7 @@ def summarise(run: Run) -> dict:
         "accuracy_best": best["accuracy"],
         "epoch_best": best["epoch"],
         **{key: tests[-1][key] for key in ("accuracy_flip",) if key in tests[-1]},
+        **{f"{key}_last": tests[-1][key] for key in LOSSES if key in tests[-1]},
         "epochs": tests[-1]["epoch"],
         "rates": {path: tests[-1]["rates"][path] for path in order},
         "seconds": round(run.seconds, 1),
@@ -276,6 +279,12 @@ def write_summary(run: Run) -> None:
         return
     text = json.dumps(summarise(run), indent=2) + "\n"
     files.write(os.path.join(run.directory, SUMMARY), text)
+
+
+def losses_as_text(result: dict) -> str:
+    """The losses of what `experiment.evaluate` returns, such as "cross-entropy 0.41 nats"."""
+    known = [(name, result[key]) for key, name in LOSSES.items() if result.get(key) is not None]
+    return ", ".join(f"{name} {value:.4g} nats" for name, value in reversed(known))
 
 
 def as_text(run: Run, pictures: dict[str, str]) -> str:
@@ -302,6 +311,7 @@ def as_text(run: Run, pictures: dict[str, str]) -> str:
         f"test accuracy   last {facts['accuracy_last']:.2f} %, "
         f"best {facts['accuracy_best']:.2f} % (epoch {facts['epoch_best']} of {facts['epochs']})",
         *flip,
+        f"test loss       {losses_as_text({x: facts.get(f'{x}_last') for x in LOSSES})}",
         f"time            {took}",
         f"allocator       {launch.allocator()}",
         "mean spike rate of each layer, spikes per neuron and timestep",

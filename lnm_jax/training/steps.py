@@ -181,8 +181,9 @@ def make_eval_step(
 
     With `flip`, it also has hits_flip: of the mean outputs of each image and its mirror image.
 
-    Returns of it: count, loss, hits and possible, scalars; and for each spiking layer's path rates,
-    the sum of spike rates over images, and spikes, of each neuron, int32 shaped like the layer.
+    Returns of it: count, loss, hits and possible, scalars; of a classifier cross_entropy, of the
+    logits that it predicts by, without smoothing; and for each spiking layer's path rates, the sum
+    of spike rates over images, and spikes, of each neuron, int32 shaped like the layer.
     """
 
     def eval_step(variables, batch):
@@ -204,6 +205,9 @@ def make_eval_step(
             "rates": jax.tree.map(lambda rates: (rates * mask).sum(), sown["rates"]),
             "spikes": jax.tree.map(of_each_neuron, sown["spikes"]),
         }
+        if loss.logits is not None:
+            plain = losses.cross_entropy(loss.logits(outputs), batch["label"], 0.0)
+            sums["cross_entropy"] = (plain * mask).sum()
         if flip:
             mirrored = model.apply(variables, images[..., ::-1, :])
             hits, _ = loss.score((outputs + mirrored) / 2, batch["label"])
