@@ -357,7 +357,6 @@ def _predict(arguments) -> str:
     from lnm_jax.training.run import load
 
     run = load(given.run, best=given.best)
-    lines = []
     for path in given.file:
         try:
             said = run.predict(crops.read_example(path, run.experiment.info))
@@ -370,8 +369,8 @@ def _predict(arguments) -> str:
             shown = ", ".join(
                 f"{x} ({100 * row[k]:.1f} %)" for x, k in zip(names, best, strict=True)
             )
-            lines.append(f"{path}{f'[{number}]' if len(rows) > 1 else ''}: {shown}")
-    return "\n".join(lines)
+            print(_shown(f"{path}{f'[{number}]' if len(rows) > 1 else ''}: {shown}"))
+    return ""
 
 
 def predict(arguments: list[str] | None = None) -> int:

@@ -190,6 +190,8 @@ def _problems(dataset: Dataset) -> Iterator[str]:
     classes = dataset.num_classes
     if not isinstance(classes, int | np.integer) or classes < 1:
         yield f"num_classes must be an integer >= 1, got {classes!r}"
+    if classes == 1 and np.ndim(dataset.train.labels) == 1:
+        yield "num_classes must be at least 2 to learn from, got 1"
     train, test = dataset[:2]
     yield from _split_problems("train", train, classes)
     yield from _split_problems("test", test, classes)

@@ -28,6 +28,8 @@ def check(neuron: Neuron, params: Params | None = None) -> None:
     """
     if isinstance(neuron, Parallel):
         raise ValueError("a parallel neuron sees all timesteps at once: it has no step to check")
+    if not isinstance(neuron, Neuron):
+        raise ValueError(f"a Neuron is checked, got {type(neuron).__name__}; call its factory")
     params = neuron.init(jax.random.key(0)) if params is None else params
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
@@ -53,6 +55,8 @@ def check(neuron: Neuron, params: Params | None = None) -> None:
             f"potentials up to {highest:.3g} in magnitude: currents and potentials must be of the "
             "order of 1"
         )
+    if not set(np.unique(spikes[..., 0])) <= {-1.0, 0.0, 1.0}:
+        raise ValueError(f"spikes must be 0 or 1, got {spikes.flat[0]:.3g} without any current")
     if spikes[..., 0].all():
         raise ValueError(
             "step spikes at every timestep without any current: the threshold must be above the "
@@ -101,13 +105,15 @@ def _check_step(neuron, params, current) -> None:
         raise ValueError(
             f"step must return spikes like the currents, {kinds(current)}, got {kinds(spikes)}"
         )
-    other = current.at[0, 0, -1].set(0.2)  # of one neuron alone
+    if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((after, spikes))):
+        raise ValueError("step gave numbers that are not finite for currents from 0 to 10")
+    other = current.at[0, 0, 1].set(0.2)  # of one neuron alone, below its threshold
     changed = neuron.step(params, state, other)
     for one, two in zip(jax.tree.leaves(changed), jax.tree.leaves((after, spikes)), strict=True):
         same = np.array(one == two)
         if not same.shape:
             continue
-        same[0, 0, -1] = True
+        same[0, 0, 1] = True
         if not same.all():
             raise ValueError("step must be elementwise: the current of one neuron changed others")
 

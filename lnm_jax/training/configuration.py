@@ -189,7 +189,7 @@ def check_passed(config, **things) -> None:
         if thing is None and fields[ARGUMENTS[name]] == PASSED:
             raise ConfigError(
                 f"config.{ARGUMENTS[name]}: the {name} of this run was passed in Python; pass it "
-                f"again, as {name}="
+                f"again, as {name}= of lnm_jax.load or lnm_jax.train"
             )
 
 

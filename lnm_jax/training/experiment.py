@@ -208,7 +208,7 @@ def changed_data(config, differ: list[str]) -> ConfigError:
     return ConfigError(
         f"{directory}: config.data: {config.data.name} has changed since the run began "
         f"({'; '.join(differ)}); choose another config.name, or take it as it is by "
-        f"train.py --resume={directory} --config.data.accept_changes=true"
+        f"train.py --resume={directory} --config.data.accept_changes=true (in Python: that field)"
     )
 
 

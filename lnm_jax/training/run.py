@@ -90,7 +90,7 @@ class Run(NamedTuple):
         Args:
           images: (H, W, C) or (B, H, W, C), recordings (T, H, W, C) or (B, T, H, W, C), of the size
             that the network was trained on: integers in the unit of the data set, or floats from 0
-            to 1. They are normalised here. Data sets of floats are taken as they are.
+            to 1. They are normalised here. Of a data set of floats they are floats in its unit.
         Raises: ConfigError for another shape, type or range, or a network that is no classifier.
         """
         if self.config.loss.name == "spike_trains":
@@ -160,6 +160,8 @@ def as_examples(images, info: data.Info) -> tuple[np.ndarray, bool]:
     if not np.isfinite([low, high]).all():
         raise ConfigError("images must be finite, got NaN or infinity")
     if np.dtype(info.dtype).kind != "u":
+        if x.dtype.kind in "iu":
+            raise ConfigError(f"images must be floats in the unit of the data set, got {x.dtype}")
         return x.astype(np.float32), single
     top = info.white if x.dtype.kind in "iu" else 1
     if low < 0 or high > top:

@@ -40,7 +40,13 @@ def check(config, *, resume: bool = False) -> None:
     own = configuration.read(directory)
     if resume and config.epochs > own.epochs:
         own = configuration.changed(own, epochs=config.epochs)
-    if found := configuration.differences(config, own):
+    found = configuration.differences(config, own)
+    if found and config.epochs > own.epochs and len(found) == 1:
+        raise ConfigError(
+            f"{directory}: holds a run of another configuration ({found[0]}); --resume, or "
+            "train(config, must_resume=True), adds epochs; or choose another config.name"
+        )
+    if found:
         raise ConfigError(
             f"{directory}: holds a run of another configuration ({'; '.join(found)}); "
             "choose another config.name"
@@ -88,6 +94,13 @@ def begin(config, this: Experiment, step: int) -> None:
     differ = began.differences(this.info) if began else []
     if differ and not config.data.accept_changes:
         raise changed_data(config, differ)
+    labels = {name: label for label, name in enumerate(began.classes)} if began else {}
+    for label, name in enumerate(this.info.classes):
+        if labels.get(name, label) != label:  # the network would take one class for another
+            raise ConfigError(
+                f"{directory}: config.data: class {name} is label {label}, and was {labels[name]}, "
+                "which can't be accepted; give its folders names of the same order"
+            )
     path = os.path.join(directory, DATA)
     if differ or not began:
         facts = {"accepted": []}
