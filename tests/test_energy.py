@@ -18,9 +18,9 @@ from lnm_jax.layers import Spiking, fold_time, unfold_time
 from lnm_jax.models import Count
 
 COUNTS = [
-    Count("stem/conv", "convolution", (4, 4, 2), 18, 0, 288),
-    Count("spike", "spiking", (4, 4, 2), 0, 32, 0),
-    Count("classifier", "dense", (10,), 320, 0, 320),
+    Count("stem/conv", "convolution", (4, 4, 2), 18, 0, 288, 1),
+    Count("spike", "spiking", (4, 4, 2), 0, 32, 0, 4),
+    Count("classifier", "dense", (10,), 320, 0, 320, 4),
 ]
 
 
@@ -148,6 +148,30 @@ def test_every_kind_takes_the_operations_that_loops_over_the_entries_count(kind)
             assert min(counted) >= 0
     assert bool(inputs["of spikes"].graded) == (kind in ("ts_lif", "ternary-amplitude"))
     assert of_ones["of spikes"] == (inputs["of spikes"].nonzero, 0)  # a LIF's are accumulated
+
+
+class Attending(nn.Module):
+    """A layer that does not run, attention, and a spiking layer with a learned start."""
+
+    @nn.compact
+    def __call__(self, x):
+        if self.is_initializing():
+            nn.Dense(3, name="side")(x)
+        attention = nn.MultiHeadDotProductAttention(1, use_bias=False, name="attention")
+        x = attention(x.reshape(1, 1, 4, 2))
+        x = Spiking(neurons.lif(), start="learned", name="spike")(x)
+        return nn.Dense(2, name="dense")(x).mean(0)
+
+
+def test_weights_that_are_not_counted_are_named():
+    model, shape = Attending(), (1, 2, 2, 2)
+    variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape))
+    run = SimpleNamespace(
+        experiment=SimpleNamespace(model=model, input_shape=shape),
+        state=SimpleNamespace(variables=variables),
+    )
+    names = ("key", "out", "query", "value")
+    assert energy.uncounted(run) == [f"attention/{name}/kernel" for name in names]
 
 
 @pytest.mark.parametrize(

@@ -192,6 +192,13 @@ def test_groups_and_places_are_counted():
     assert (dense.weights, dense.macs) == (6 * 5, 16 * 6 * 5)
 
 
+def test_a_classifier_of_the_last_timestep_runs_once():
+    for readout, passes in (("mean", 3), ("steps", 3), ("last", 1)):
+        stem, *others, classifier = models.counts(tiny(readout=readout), (1, 8, 8, 1))
+        assert (stem.passes, classifier.passes) == (1, passes)  # images are convolved once
+        assert {count.passes for count in others} == {3}
+
+
 VARIANCES = {
     "he_fan_out": 2 / (9 * 30),
     "he_fan_in": 2 / (9 * 40),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from lnm_jax import models
 from lnm_jax.analysis import drawing
@@ -111,8 +112,23 @@ def macs_per_update(experiment: Experiment) -> int:
     return macs
 
 
+def uncounted(run: Run) -> list[str]:
+    """Paths of weights that evaluation uses and that are of no convolution, dense or spiking layer.
+
+    Their operations are in no row: of anybody's own network, such as attention.
+    """
+    this, variables = run.experiment, run.state.variables
+    known = [f"{layer.path}/" for layer in models.counts(this.model, this.input_shape)]
+    sizes = flatten_dict(variables["params"], sep="/")
+    return [
+        path
+        for path in sorted(models.evaluated(this.model, variables, this.input_shape))
+        if np.ndim(sizes[path]) > 1 and not path.startswith(tuple(known))
+    ]
+
+
 def rows(run: Run, recording: Recording, *, lif: bool = False) -> list[Row]:
-    """Operations of every layer on the examples of the run's recording (Eq. 17).
+    """Operations of every layer on the examples of the run's recording (Eq. 17), see `uncounted`.
 
     Args:
       lif: of LIF neurons in the place of the run's that spike where these do: their spikes are 1,
@@ -130,7 +146,8 @@ def rows(run: Run, recording: Recording, *, lif: bool = False) -> list[Row]:
             updates = timesteps * layer.neurons
             counted = (macs * updates, 0.0, seen.rate, updates, seen.at_zero)
         else:
-            (nonzero, graded), done = inputs[layer.path], timesteps * layer.macs
+            nonzero, graded = inputs[layer.path]
+            done = layer.macs * (timesteps if first else layer.passes)  # Eq. 17: T passes of it
             taken = (done, 0.0) if first else (done * graded, done * (nonzero - graded))
             counted = (*taken, nonzero, 0, 0.0)
         found.append(Row(layer.path, layer.kind, *counted, first))

@@ -326,6 +326,11 @@ def _energy(page, run, recorded):
     if run.experiment.neuron.facts.macs is None:
         page.paragraph("These neurons do not say what an update takes (facts.macs).")
         return
+    if missing := energy.uncounted(run):
+        page.paragraph(
+            "Too low: only convolutions, dense and spiking layers are counted, not "
+            f"{', '.join(missing)}."
+        )
     rows, drawn = energy.picture(run, recorded)
     costs, kind = energy.Costs(), run.experiment.config.neuron.kind
     found = energy.compare(run, recorded)

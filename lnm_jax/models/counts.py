@@ -24,6 +24,8 @@ class Count(NamedTuple):
       weights: kernel entries, without biases and BatchNorm; 0 for spiking layers.
       neurons: of a spiking layer, else 0.
       macs: multiply-accumulates of the kernel, else 0.
+      passes: how often the layer runs in an inference: T times, or once before images are repeated
+        over time and where the last timestep alone is read out.
     """
 
     path: str
@@ -32,6 +34,7 @@ class Count(NamedTuple):
     weights: int
     neurons: int
     macs: int
+    passes: int
 
 
 def counts(model: nn.Module, input_shape: Sequence[int]) -> list[Count]:
@@ -43,7 +46,7 @@ def counts(model: nn.Module, input_shape: Sequence[int]) -> list[Count]:
       model: any Flax model of convolutions, dense layers and `layers.Spiking`.
       input_shape: of a batch of one example, as the model takes it.
     """
-    found = {}
+    found = {}  # the first axis of results is time, time and batch, or a batch of one
 
     def record(call, args, kwargs, context):
         result = call(*args, **kwargs)
@@ -53,17 +56,17 @@ def counts(model: nn.Module, input_shape: Sequence[int]) -> list[Count]:
         path = "/".join(module.path)
         if isinstance(module, Spiking):
             shape = tuple(result.shape[2:])
-            found[path] = Count(path, "spiking", shape, 0, math.prod(shape), 0)
+            found[path] = Count(path, "spiking", shape, 0, math.prod(shape), 0, len(result))
         elif isinstance(module, nn.Conv):
             shape, inputs = tuple(result.shape[1:]), args[0].shape[-1] // module.feature_group_count
             weights = math.prod(module.kernel_size) * inputs * module.features
             macs = weights * math.prod(shape[:-1])
-            found[path] = Count(path, "convolution", shape, weights, 0, macs)
+            found[path] = Count(path, "convolution", shape, weights, 0, macs, len(result))
         elif isinstance(module, nn.Dense):
             weights = args[0].shape[-1] * module.features
             # It may run at many places, as of tokens (T, B, N, F) or pixels (T * B, H, W, F).
             macs = weights * math.prod(result.shape[1:-1])
-            found[path] = Count(path, "dense", (module.features,), weights, 0, macs)
+            found[path] = Count(path, "dense", (module.features,), weights, 0, macs, len(result))
         return result
 
     def run(key, x):
@@ -92,7 +95,7 @@ def evaluated(model: nn.Module, variables: dict, input_shape: Sequence[int]) -> 
     The others act in training alone, as side heads do.
 
     Args:
-      variables: of the model; only their shapes are used.
+      variables: of the model; nothing is computed.
       input_shape: of a batch of one example, as the model takes it.
     Returns: paths such as "stem/conv/kernel".
     """
