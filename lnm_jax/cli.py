@@ -337,7 +337,7 @@ def _export(arguments) -> str:
     return "\n".join(lines + [f"{names[k]}: {facts[k]:.2f} %" for k in names if k in facts])
 
 
-PREDICTION = """Classes of images, or of arrays of examples (.npy), by a trained network.
+PREDICTION = """Classes of images, of recordings, or of arrays of examples (.npy).
 
 An image is brought to the size and the channels of the data set: the short side is resized, the
 centre cut out. No data set is needed.
@@ -353,13 +353,17 @@ def _predict(arguments) -> str:
     given = parser.parse_args(arguments)
     if given.top < 1:
         raise ConfigError(f"--top must be 1 or more, got {given.top}")
-    from lnm_jax.data import crops
+    from lnm_jax.data import crops, recordings
     from lnm_jax.training.run import load
 
     run = load(given.run, best=given.best)
     for path in given.file:
         try:
-            said = run.predict(crops.read_example(path, run.experiment.info))
+            if run.config.data.name == "events":
+                example = recordings.read_example(path, run.config.data, run.config.timesteps)
+            else:
+                example = crops.read_example(path, run.experiment.info)
+            said = run.predict(example)
         except ConfigError as error:
             raise ConfigError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
         rows = said.probabilities.reshape(-1, said.probabilities.shape[-1])

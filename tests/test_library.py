@@ -161,10 +161,20 @@ def test_fine_tuning_makes_a_new_head_and_says_so(trained_run, config, digits, c
         lnm_jax.train(config, dataset=three(digits))
 
 
+def test_integers_for_a_network_of_floats_are_refused(config, digits):
+    parts = {name: getattr(digits, name) for name in ("train", "test")}
+    parts = {k: x._replace(images=(x.images / 16).astype(np.float32)) for k, x in parts.items()}
+    floats = digits._replace(**parts, mean=np.zeros(1), std=np.ones(1))
+    config.epochs = 1
+    run = lnm_jax.train(config, dataset=floats)
+    with pytest.raises(ConfigError, match="floats in the unit of the data set, got uint8"):
+        run.predict(digits.test.images)
+
+
 def test_epochs_are_added_to_a_finished_run(config, capsys):
     config.epochs = 1
     first = loop.train(config)
-    with pytest.raises(ConfigError, match="another configuration"):
+    with pytest.raises(ConfigError, match=r"must_resume=True\), adds epochs"):
         loop.train(configuration.changed(config, epochs=2))
     for epochs, status, words in (
         ("0", 2, "--config.epochs=0: the run has 1; more can be added"),

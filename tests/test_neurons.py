@@ -207,6 +207,8 @@ WRONG = {
     "the gradient of the spikes is 0": stepping(lambda v, z, v_in: (v, jax.lax.stop_gradient(z))),
     r"like the currents, float32\[2, 5, 8\], got bool": stepping(lambda v, z, x: (v, x > 1)),
     "current of one neuron changed others": stepping(lambda v, z, x: (v - v.mean(), z)),
+    "numbers that are not finite": stepping(lambda v, z, x: (jnp.log(x - 1), z)),
+    "spikes must be 0 or 1, got 0.5": stepping(lambda v, z, x: (v, 0 * z + 0.5)),
     "spikes at every timestep without any current": stepping(lambda v, z, x: (v, 1 + 0 * z)),
     "no spike in 20 timesteps for constant currents up to 10": stepping(lambda v, z, x: (v, 0 * z)),
     "starts at a potential of 65 in magnitude": three_functions(

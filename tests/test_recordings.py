@@ -7,7 +7,7 @@ import pytest
 import tonic
 from numpy.lib.recfunctions import rename_fields
 
-from lnm_jax import data
+from lnm_jax import cli, data
 from lnm_jax.data import event_camera, events
 from lnm_jax.errors import ConfigError
 from lnm_jax.training import configuration, loop
@@ -260,7 +260,7 @@ def write_moving(root, count):
             np.save(root / name / f"{number}.npy", made)
 
 
-def test_sixty_recordings_are_trained_on(tmp_path, config):
+def test_sixty_recordings_are_trained_on(tmp_path, config, capsys):
     write_moving(tmp_path / "mine", 20)
     config.epochs, config.data.batch_size, config.data.eval_batch_size = 1, 24, 12
     config.data.name, config.data.directory = "events", str(tmp_path / "mine")
@@ -271,6 +271,12 @@ def test_sixty_recordings_are_trained_on(tmp_path, config):
     assert (dataset.train.shape, dataset.num_classes) == ((config.timesteps, 6, 6, 2), 3)
     assert int(run.state.step) == 2
     assert all(np.isfinite(record["loss"]) for record in run.records)
+    path = sorted((tmp_path / "mine").glob("*/*.npy"))[0]
+    assert cli.predict([run.directory, str(path), "--top=1"]) == 0
+    assert capsys.readouterr().out.startswith(f"{path}: ")
+    (tmp_path / "empty.npy").write_bytes(b"")
+    assert cli.predict([run.directory, str(tmp_path / "empty.npy")]) == 2
+    assert "empty.npy: cannot be read, is it whole?" in capsys.readouterr().err
 
 
 # tonic

@@ -130,6 +130,10 @@ def test_a_run_knows_its_data(tiny, tree, tmp_path, monkeypatch, caplog):
         (tmp_path / "D" / split / "above").rename(tmp_path / "D" / split / "over")
     tiny.data.directory = str(tmp_path / "D")
     refused(r"run: config.data: folder has changed since the run began \(class 0: below, not above")
+    tiny.data.accept_changes = True  # what the network calls 0 would be another class
+    with pytest.raises(ConfigError, match="class below is label 0, and was 1, which can't be acc"):
+        loop.train(tiny)
+    tiny.data.accept_changes = False
     for split in ("train", "test"):
         (tmp_path / "D" / split / "over").rename(tmp_path / "D" / split / "above")
     lnm_jax.load(run.directory).evaluate()

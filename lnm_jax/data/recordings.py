@@ -159,6 +159,18 @@ def _frames(item: tuple, *, read: Callable, polarities: int, how: dict) -> np.nd
     return made if polarities == 2 else made.sum(-1, keepdims=True)
 
 
+def read_example(path: str, fields, timesteps: int) -> np.ndarray:
+    """A recording as the data set "events" has it, (T, H, W, 2), for a network to predict.
+
+    Args:
+      fields: of `config.data`, as in training.
+    Raises: ConfigError that names the file.
+    """
+    how = {name: fields[name] for name in ("sensor_size", "image_size", "time_window")}
+    how |= {"timesteps": timesteps}
+    return _frames((path, fields.columns), read=read, polarities=2, how=how)
+
+
 def _in_folders(root: str, columns: str, seed: int, share: float) -> _Found:
     train, test, words = folder.list_splits(
         root, folder.TEST_NAMES, False, kind=RECORDINGS, drawn=(seed, share)
