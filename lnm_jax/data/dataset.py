@@ -198,6 +198,8 @@ def _problems(dataset: Dataset) -> Iterator[str]:
     if _looks(train) != _looks(test):
         looks = "{} of {}, as those of train, got {} of {}".format(*_looks(train), *_looks(test))
         yield f"test images must be {looks}"
+    if not isinstance(dataset.classes, tuple) or len(set(dataset.classes)) < len(dataset.classes):
+        yield f"classes must be a tuple of different names, got {dataset.classes!r}"
     if len(dataset.classes) not in (0, classes):
         yield f"classes must name all {classes} or none, got {len(dataset.classes)} names"
     mean, std = (np.asarray(value) for value in (dataset.mean, dataset.std))
@@ -212,6 +214,8 @@ def _problems(dataset: Dataset) -> Iterator[str]:
 def _split_problems(name: str, split: Split | Stream, classes: int) -> Iterator[str]:
     if not isinstance(split, Split | Stream):
         yield f"{name} must be a data.Split or data.Stream, got {type(split).__name__}"
+    if isinstance(split, Split) and not isinstance(split.images, np.ndarray):
+        yield f"{name} images must be a NumPy array, got {type(split.images).__name__}"
     (shape, dtype), labels = _looks(split), np.asarray(split.labels)
     if len(shape) not in (3, 4):
         yield f"{name} images must be (H, W, C) or (T, H, W, C) each, got {shape}"

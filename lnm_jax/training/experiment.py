@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -113,6 +114,12 @@ def build(
         return found
 
     info = info or data.info_of(load_dataset())
+    if len(info.shape) == 4 and info.shape[0] != config.timesteps:
+        logging.warning(
+            "recordings have T = %d, which is taken; config.timesteps is %d",
+            info.shape[0],
+            config.timesteps,
+        )
     neuron = neuron or neurons.build(**config.neuron, timesteps=config.timesteps)
     scheduled = schedules.scheduled(config.adaptation)
     loss = losses.build(config)
