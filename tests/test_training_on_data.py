@@ -4,12 +4,13 @@ import json
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 import lnm_jax
-from lnm_jax import cli, data
+from lnm_jax import cli, data, neurons
 from lnm_jax.data import augment, event_camera
 from lnm_jax.errors import ConfigError
 from lnm_jax.training import experiment, loop
@@ -54,6 +55,28 @@ def test_a_folder_in_memory_with_every_augmentation(tiny):
     tiny.data.auto_augment = True
     run = finished(tiny)
     assert isinstance(run.experiment.dataset.train, data.Split)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 3), (2, 8, 8, 2)], ids=["images", "frames"])
+@pytest.mark.parametrize("kind", ["lnm", "lsg"])  # lsg learns its surrogate's width
+def test_a_step_leaves_nothing_to_broadcasting_between_ranks(shape, kind, config):
+    """Under JAX_NUMPY_RANK_PROMOTION=raise too a network trains, evaluates and is looked at."""
+    images = np.zeros((6, *shape), np.uint8)
+    split = data.Split(images, np.arange(6, dtype=np.int32) % 2)
+    mean = np.full(shape[-1], 100.0, np.float32)
+    config.data.crop_padding, config.data.flip, config.data.cutout = 2, True, 4
+    config.data.auto_augment = len(shape) == 3
+    config.data.batch_size = config.data.eval_batch_size = 6
+    config.neuron.kind, config.spiking.sharing = kind, "channel"
+    with jax.numpy_rank_promotion("raise"):
+        this = experiment.build(config, data.Dataset(split, split, 2, mean, mean, "none"))
+        state = jax.eval_shape(this.init)
+        this.train_step.lower(state, next(data.train_batches(split, 0, 6, 0, 1)))
+        this.eval_step.lower(state.variables, next(data.eval_batches(split, 6)))
+        sown = ("trace", "window")
+        jax.eval_shape(lambda x: this.apply(x, images, sown), state.variables)
+        params = this.neuron.init(jax.random.key(0))
+        neurons.drift_of(this.neuron, params, jnp.zeros((5, 1)))
 
 
 def test_a_streamed_folder_which_is_cropped_once(tiny):

@@ -18,6 +18,8 @@ from lnm_jax.errors import ConfigError
 
 def normalise(image: Array, mean: Array, std: Array) -> Float[Array, "*B H W C"]:
     """(image - mean) / std a channel, in float32."""
+    # Shaped like it: nothing is left to broadcasting between ranks, which users may forbid.
+    mean, std = (jnp.reshape(x, (1,) * (image.ndim - 1) + (-1,)) for x in (mean, std))
     return (image.astype(jnp.float32) - mean) / std
 
 
@@ -52,8 +54,9 @@ def cutout(
     row, column = jax.random.randint(key, (2,), 0, jnp.array([height, width]))
     # Rows -size // 2 .. size // 2 - 1 around the centre, as released.
     rows, columns = jnp.arange(height) - row + size // 2, jnp.arange(width) - column + size // 2
-    inside = ((rows >= 0) & (rows < size))[:, None] & ((columns >= 0) & (columns < size))
-    return jnp.where(inside[..., None], 0, image)
+    inside = ((rows >= 0) & (rows < size))[:, None] & ((columns >= 0) & (columns < size))[None]
+    inside = inside.reshape((1,) * (image.ndim - 3) + (height, width, 1))
+    return jnp.where(inside, 0, image)
 
 
 def augmentation(fields, info: Info) -> Callable:

@@ -105,7 +105,7 @@ def rotation(degrees: float, height: int, width: int) -> tuple[float, ...]:
 
 def _places(image: Image) -> Int[Array, "H W 3"]:
     """Of each grey level in a flat table (3, 256); they cannot be out of bounds."""
-    return image.astype(jnp.int32) + 256 * np.arange(image.shape[-1], dtype=np.int32)
+    return image.astype(jnp.int32) + 256 * np.arange(image.shape[-1], dtype=np.int32)[None, None]
 
 
 def histogram(image: Image) -> Int[Array, "3 256"]:
@@ -150,7 +150,7 @@ def stretching(counts: Int[Array, "3 256"]) -> Levels:
 
 def equalizing(counts: Int[Array, "3 256"]) -> Levels:
     """From the number of darker pixels to 0 .. 255; with few levels it may stay as it is."""
-    levels = jnp.arange(256)
+    levels = jnp.arange(256)[None]
     high = jnp.where(counts > 0, levels, 0).max(1, keepdims=True)
     others = jnp.where(levels < high, counts, 0).sum(1)
     step = others // 255
@@ -257,7 +257,7 @@ def _run(image: Image, step: Pass) -> Image:
         chosen = functools.partial(jnp.where, step.histogram == choice)
         levels = Levels(*map(chosen, make(counts), levels))
     value = levels.table.reshape(-1).at[_places(image)].get(mode="promise_in_bounds")
-    value = jnp.floor((value + levels.offset) * levels.scale)
+    value = jnp.floor((value + levels.offset[None, None]) * levels.scale[None, None])
     image = jnp.minimum(value, 255).astype(jnp.uint8)
     image = jnp.where(image < jnp.float32(step.threshold), image, 255 - image)
     return image & step.mask

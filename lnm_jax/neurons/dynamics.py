@@ -36,7 +36,8 @@ def _integrated(neuron: Neuron, params: Params, u, current):
     shape = jnp.broadcast_shapes(jnp.shape(u), jnp.shape(current))
     u = jnp.broadcast_to(u, shape)
     state = with_potential(neuron.reset(shape, u.dtype), u)
-    return potential(neuron.integrate(params, state, jnp.broadcast_to(current, shape)))
+    with jax.numpy_rank_promotion("allow"):  # parameters (C,), also for users who forbid it
+        return potential(neuron.integrate(params, state, jnp.broadcast_to(current, shape)))
 
 
 def drift_of(neuron: Neuron, params: Params, u: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -179,8 +180,9 @@ def surrogate_window(
 
     limits = jnp.full(channels, -REST, dtype), jnp.full(channels, REST, dtype)
     largest = derivative(rest, jax.lax.fori_loop(0, 40, halve, limits)[1])
-    found = jax.vmap(derivative)(before, currents.astype(dtype))
-    return (found >= least * largest) & (largest > 0)
+    with jax.numpy_rank_promotion("allow"):  # a channel's, also for users who forbid it
+        found = jax.vmap(derivative)(before, currents.astype(dtype))
+        return (found >= least * largest) & (largest > 0)
 
 
 def spike_changes(

@@ -181,7 +181,18 @@ def per_channel(neuron: Neuron, channels: int) -> PerChannel:
         keys = jax.random.split(key, channels)
         return jax.vmap(neuron.init, out_axes=-1)(keys)
 
-    return PerChannel(*neuron)._replace(init=init)
+    def broadcasting(function):
+        """Lets parameters (C,) meet potentials (..., C), also for users who forbid that."""
+
+        def call(*args, **kwargs):
+            with jax.numpy_rank_promotion("allow"):
+                return function(*args, **kwargs)
+
+        return function and call
+
+    names = ("step", "integrate", "fire")
+    functions = {name: broadcasting(getattr(neuron, name)) for name in names}
+    return PerChannel(*neuron)._replace(init=init, **functions)
 
 
 def checked(currents: Array) -> Array:

@@ -49,7 +49,8 @@ def _over_time(step, neuron, currents, state):
         state = neuron.reset(currents.shape[1:], dtype)
 
     def wide(state, current):
-        return step(state, current.astype(dtype))
+        with jax.numpy_rank_promotion("allow"):  # parameters (C,), also for users who forbid it
+            return step(state, current.astype(dtype))
 
     return jax.lax.scan(wide, state, currents, unroll=_unroll(wide, state, currents))
 

@@ -46,7 +46,9 @@ def with_derivative(derivative: Callable) -> Spike:
 
     def backward(saved, g):
         x, width = saved
-        return g * derivative(x, width), jax.tree.map(jnp.zeros_like, width)
+        with jax.numpy_rank_promotion("allow"):  # a channel's width, also for users who forbid it
+            slope = derivative(x, width)
+        return g * slope, jax.tree.map(jnp.zeros_like, width)
 
     spike.defvjp(forward, backward)
     return lambda x, width=1.0: spike(x, jax.tree.map(lambda w: jnp.asarray(w, x.dtype), width))
