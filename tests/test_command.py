@@ -55,6 +55,7 @@ def test_a_killed_run_ends_as_the_undisturbed_one(command, tmp_path):
         "checkpoints",
         "config.json",
         "data.json",
+        "environment.json",
         "dynamics.png",
         "metrics.jsonl",
         "summary.json",
@@ -208,7 +209,9 @@ def test_a_run_without_a_checkpoint_is_not_resumed(config, capsys):
         assert cli.main(["train.py", f"--resume={directory}"]) == 2
         assert "no checkpoint to resume from" in capsys.readouterr().err
         (directory / "checkpoints").mkdir(exist_ok=True)
-    assert sorted(os.listdir(directory)) == [".lock", "checkpoints", "config.json"]
+    assert sorted(os.listdir(directory)) == [
+        *(".lock", "checkpoints", "config.json", "environment.json"),
+    ]
 
 
 def test_help_shows_the_commands(capsys):

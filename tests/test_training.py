@@ -17,6 +17,7 @@ from lnm_jax.configs import base
 from lnm_jax.errors import ConfigError
 from lnm_jax.training import (
     configuration,
+    environment,
     experiment,
     loop,
     losses,
@@ -413,6 +414,54 @@ def test_a_damaged_line_of_metrics_is_named_wherever_it_is_read(bad, run, config
             "; put a copy of the file back, or delete the line to go on without its numbers"
         )
         assert "\n" not in message
+
+
+OTHERS = {  # settings of jax that change a run's numbers: how to have another, and its value
+    "jax_default_prng_impl": (lambda: jax.default_prng_impl("rbg"), "threefry2x32", "rbg"),
+    "jax_enable_x64": (lambda: jax.enable_x64(True), "False", "True"),
+    "jax_default_matmul_precision": (
+        lambda: jax.default_matmul_precision("bfloat16"), "None", "bfloat16",
+    ),
+    "jax_threefry_partitionable": (lambda: jax.threefry_partitionable(False), "True", "False"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_run_goes_on_with_the_settings_of_jax_that_it_began_with_alone(name, run, tmp_path):
+    other, began, value = OTHERS[name]
+    path = pathlib.Path(run.directory, "environment.json")
+    kept = json.loads(path.read_text())
+    assert kept["jax"] == jax.__version__
+    assert kept["platform"] == "cpu"
+    with other(), pytest.raises(ConfigError) as error:
+        loop.train(run.experiment.config)
+    assert str(error.value) == (
+        f"{run.directory}: began with {name} {began}, got {value}; set {name.upper()} as it was, "
+        "or choose another config.name"
+    )
+    with other():
+        assert load(run.directory).records == run.records  # looking is free
+        environment.write(str(tmp_path))
+        environment.check(str(tmp_path))
+    (tmp_path / "environment.json").write_text("[")
+    with pytest.raises(ConfigError, match=r"/environment.json: damaged \("):
+        environment.check(str(tmp_path))
+
+
+def test_a_step_keeps_the_types_of_the_state_with_x64_too(run):
+    """Else its checkpoint is of another model than the state before the first step."""
+    with jax.enable_x64(True):
+        this = experiment.build(run.config, run.experiment.dataset)
+        state = jax.eval_shape(this.init)
+        batch = next(data.train_batches(this.dataset.train, 0, 480, 0, 1))
+        after, _ = this.train_step.lower(state, batch).out_info
+    types = lambda tree: {path: x.dtype for path, x in flat(tree).items()}
+    assert types(after) == types(state)
+
+
+def test_dtypes_that_nothing_trains_with_are_refused(run):
+    with jax.numpy_dtype_promotion("strict"), pytest.raises(ConfigError, match=r"got strict$"):
+        loop.train(run.experiment.config)
 
 
 def test_records_that_are_lost_are_told(run, config, tmp_path, caplog):

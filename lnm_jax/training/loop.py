@@ -17,6 +17,7 @@ from lnm_jax import data, neurons
 from lnm_jax.errors import ConfigError, Interrupted, LostProcessError, NonFiniteError
 from lnm_jax.training import (
     configuration,
+    environment,
     experiment,
     health,
     metrics,
@@ -127,6 +128,7 @@ def train(
 
         def open_directory():
             run_directory.create(config)
+            environment.write(directory)
             stack.enter_context(run_directory.locked(directory))
             saved = Checkpoints(_checkpoints(directory), keep=config.checkpoint.keep)
             return stack.enter_context(saved)
@@ -177,6 +179,7 @@ def _first(config, state: TrainState) -> TrainState:
 
 def _may_use(config, directory: str, must_resume: bool) -> None:
     run_directory.check(config, resume=must_resume)
+    environment.check(directory)
     if must_resume and not os.path.isdir(_checkpoints(directory)):
         raise ConfigError(f"{directory}: no checkpoint to resume from")
 

@@ -15,7 +15,14 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lnm_jax import data, files, launch, neurons
 from lnm_jax.errors import ConfigError
-from lnm_jax.training import configuration, experiment, metrics, parallel, run_directory
+from lnm_jax.training import (
+    configuration,
+    environment,
+    experiment,
+    metrics,
+    parallel,
+    run_directory,
+)
 from lnm_jax.training.checkpoint import Checkpoints
 from lnm_jax.training.steps import TrainState
 
@@ -211,7 +218,10 @@ def load(
         except (TypeError, ValueError) as error:
             raise ConfigError(f"{directory}: config.json: {' '.join(str(error).split())}") from None
         step = checkpoints.best if best else None
-        state = checkpoints.restore(jax.eval_shape(this.init), step)
+        began = environment.read(directory)  # looking is free, whatever this process has set
+        with jax.enable_x64(began.get("jax_enable_x64", jax.config.jax_enable_x64)):
+            target = jax.eval_shape(this.init)
+        state = checkpoints.restore(target, step)
     records, step = metrics.read(directory), int(state.step)
     ends = map(this.steps_until, range(1, config.epochs + 1))
     if words := metrics.missing(records, step, config.log_every, ends):

@@ -158,7 +158,10 @@ def make_train_step(
         seen = _choose(finite, {**metrics, "steps": 1.0}, dict.fromkeys(state.window, 0.0))
         fresh = state.step % log_every == 0
         window = jax.tree.map(
-            lambda total, new: jnp.where(fresh, new, total + new), state.window, seen
+            # In its own type, with x64 too: a checkpoint is read back as what `create_state` makes.
+            lambda total, new: jnp.where(fresh, new, total + new).astype(total.dtype),
+            state.window,
+            seen,
         )
         state = TrainState(
             step=state.step + 1,
