@@ -68,7 +68,7 @@ def augmentation(fields, info: Info) -> Callable:
     Args:
       fields: crop_padding, flip, auto_augment and cutout, and the name for messages.
       info: of the data set, whose mean and std normalise.
-    Raises: ConfigError for an operation that the data set has no use for.
+    Raises: ConfigError for an operation that the data set has no use for, or that leaves nothing.
     """
     shape = info.shape
     if fields.auto_augment and (len(shape), shape[-1], info.dtype) != (3, 3, "uint8"):
@@ -79,6 +79,10 @@ def augmentation(fields, info: Info) -> Callable:
     size = min(shape[-3:-1])
     if fields.cutout > size:
         raise ConfigError(f"config.data.cutout must be at most {size}, got {fields.cutout}")
+    if fields.crop_padding >= size:  # a crop could miss the image
+        raise ConfigError(
+            f"config.data.crop_padding must be below {size}, got {fields.crop_padding}"
+        )
     if info.streamed and (fields.crop_padding or fields.flip):
         raise ConfigError(
             "config.data.crop_padding and config.data.flip must be off for images that are "

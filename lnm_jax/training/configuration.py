@@ -103,8 +103,11 @@ RANGES = {
         *("adaptation.epsilon", "data.memory_limit"),
     ),
     _finite: ("loss.tet_mean",),
-    _share: ("model.momentum", "loss.tet_weight", "loss.distillation", "adaptation.masking"),
-    _below_one: ("label_smoothing", "optimizer.momentum"),
+    _share: ("adaptation.masking",),
+    _below_one: (  # at 1 no label, no gradient or no batch would count
+        *("label_smoothing", "optimizer.momentum", "model.momentum"),
+        *("loss.tet_weight", "loss.distillation"),
+    ),
     _part: ("data.test_share",),
     data.recordings.check_sensor_size: ("data.sensor_size",),
     data.recordings.check_columns: ("data.columns",),

@@ -23,6 +23,7 @@ from lnm_jax.training import (
     metrics,
     parallel,
     run_directory,
+    sanity,
     schedules,
 )
 from lnm_jax.training.checkpoint import Checkpoints
@@ -125,6 +126,7 @@ def train(
         parallel.on_first_process(lambda: _may_use(config, directory, must_resume))
         this = experiment.build(config, **things)
         state = this.init()
+        sanity.check(this, state)
 
         def open_directory():
             run_directory.create(config)
