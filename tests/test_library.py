@@ -140,15 +140,15 @@ def test_data_a_neuron_and_a_network_may_be_passed_in_python(config, digits):
     assert facts["data"].startswith("passed in Python: ")
     assert (facts["network"], facts["neurons"]) == ("Net", "lnm(degree=2)")
     assert "command" not in facts
-    fewer = things["dataset"]._replace(train=data.subset(three(digits).train, 99))
-    with pytest.raises(ConfigError, match=r"changed since the run began \(train: 99, not"):
+    fewer = things["dataset"]._replace(train=data.subset(three(digits).train, 300))
+    with pytest.raises(ConfigError, match=r"changed since the run began \(train: 300, not"):
         lnm_jax.train(config, **things | {"dataset": fewer})
 
 
 def test_fine_tuning_makes_a_new_head_and_says_so(trained_run, config, digits, caplog):
-    config.init_from, config.optimizer.learning_rate = trained_run.directory, 0.0
-    config.optimizer.sgd_learning_rate = config.optimizer.neuron_learning_rate = 0.0
-    config.epochs = 1
+    config.init_from, config.optimizer.learning_rate = trained_run.directory, 1e-9
+    config.optimizer.sgd_learning_rate = config.optimizer.neuron_learning_rate = 1e-9
+    config.epochs, config.data.batch_size = 1, 144
     run = lnm_jax.train(config, dataset=three(digits))
     assert caplog.messages == [
         f"config.init_from: made new, not as in {trained_run.directory}: classifier/bias, "
