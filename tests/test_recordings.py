@@ -279,6 +279,16 @@ def test_sixty_recordings_are_trained_on(tmp_path, config, capsys):
     assert "empty.npy: cannot be read, is it whole?" in capsys.readouterr().err
 
 
+def test_one_far_timestamp_is_not_a_recording():
+    """It would put all other events into the first frame."""
+    far = np.zeros(200, [(name, np.int64) for name in "txyp"])
+    far["t"] = np.arange(200)
+    events.frames(far, sensor_size=(2, 2), timesteps=4, image_size=None)
+    far["t"][-1] = 2**40
+    with pytest.raises(ValueError, match="times jump from 198 to 1099511627776, over 90 %"):
+        events.frames(far, sensor_size=(2, 2), timesteps=4, image_size=None)
+
+
 # tonic
 
 

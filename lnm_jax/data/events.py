@@ -30,6 +30,7 @@ VERSION = 2  # of the frames: raised when the same recording gives others
 AEDAT4 = folder.Kind("recordings", (".aedat4",))
 MAGIC = b"#!AER-DAT4.0\r\n"
 SECONDS = 100_000  # times with fractions that span less than this, in microseconds, are seconds
+MANY = 100  # events, from which on most of a recording's time is not between two of them
 MAX_HEADER = 1 << 24  # bytes; a description is some thousand
 
 
@@ -123,6 +124,13 @@ def frames(
     part = _part(events["t"], timesteps, time_window)
     t, x, y = (events[name].astype(np.int64) for name in "txy")
     frame = (t - t[0]) // part
+    t = t[frame < timesteps]
+    if len(t) >= MANY and (gap := np.diff(t)).max() > 0.9 * (t[-1] - t[0]):
+        last = int(gap.argmax())  # all other events would be in one frame
+        raise ValueError(
+            f"times jump from {t[last]} to {t[last + 1]}, over 90 % of the recording, as those of "
+            "a damaged clock do; cut it before"
+        )
     place = ((2 * frame + (events["p"] > 0)) * height + y) * width + x
     shape = (timesteps, 2, height, width)
     counts = np.bincount(place[frame < timesteps], minlength=math.prod(shape)).reshape(shape)
