@@ -124,7 +124,7 @@ def frames(
     part = _part(events["t"], timesteps, time_window)
     t, x, y = (events[name].astype(np.int64) for name in "txy")
     frame = (t - t[0]) // part
-    t = t[frame < timesteps]
+    t = t if time_window is None else t[frame < timesteps]
     if len(t) >= MANY and (gap := np.diff(t)).max() > 0.9 * (t[-1] - t[0]):
         last = int(gap.argmax())  # all other events would be in one frame
         raise ValueError(
