@@ -339,8 +339,8 @@ def _export(arguments) -> str:
 
 PREDICTION = """Classes of images, of recordings, or of arrays of examples (.npy).
 
-An image is brought to the size and the channels of the data set: the short side is resized, the
-centre cut out. No data set is needed.
+An image is turned as its EXIF says and brought to the size and the channels of the data set: the
+short side is resized, the centre cut out. No data set is needed.
 """
 
 

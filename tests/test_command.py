@@ -144,7 +144,10 @@ BAD = [
         "must be one of projection, padding, membrane; got",
     ),
     (
-        ["--config.model.name=recorded_layer", "--config.model.tdbn=0", *RECORDED],
+        [
+            *("--config.model.name=recorded_layer", "--config.model.tdbn=0"),
+            *("--config.data.crop_padding=0", *RECORDED),
+        ],
         "config.optimizer.name muon needs a model with kernels before its output layer",
     ),
     (["--config.label_smoothing=1.0"], "config.label_smoothing must be >= 0 and < 1, got 1.0"),

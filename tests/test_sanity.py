@@ -44,14 +44,6 @@ REFUSED = {
         ALONE | {"timesteps": 1, "model.head": 4, "spiking.membrane_norm": True},
         NORM.format("head_spike/membrane_norm"),
     ),
-    "no learning rate": (
-        SGD | {"optimizer.neuron_learning_rate": 0.0},
-        "config.optimizer: neuron_learning_rate and learning_rate must not be 0 together",
-    ),
-    "no learning rate and no learned neuron": (
-        SGD | {"neuron.kind": "lif"},
-        "config.optimizer: learning_rate must not be 0",
-    ),
     "a single step of warm-up": (
         {"data.batch_size": 12, "epochs": 1, "optimizer.warmup_epochs": 1.0},
         "config.optimizer.warmup_epochs must end before the last step, got 1: the only step",
@@ -92,12 +84,16 @@ DOUBTED = {
     ),
     "weights that do not learn": (
         SGD,
-        "config.optimizer.learning_rate is 0: the weights with it stay as they start",
+        "config.optimizer.learning_rate is 0: the weights it would move stay as they start",
+    ),
+    "nothing that learns": (
+        SGD | {"neuron.kind": "lif"},
+        "config.optimizer: every learning rate is 0: only BatchNorm's statistics will change",
     ),
     "no time": (
         {"timesteps": 1, "loss.name": "tet", "model.norm": "tebn"},
-        "config.timesteps is 1: nothing is carried over time; of no use there: neuron.kind lnm, "
-        "loss.name tet, model.norm tebn",
+        "config.timesteps is 1: nothing is carried over time, as neuron.kind lnm, loss.name tet, "
+        "model.norm tebn need",
     ),
     "side heads of no loss": (
         {"model.side_heads": (1,)},

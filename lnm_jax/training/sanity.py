@@ -47,21 +47,23 @@ def _refused(this: Experiment, state: TrainState) -> Iterator[str]:
             f"config.data.batch_size must be at least 2, got 1: BatchNorm at {path} would see a "
             "single value, of which nothing is left"
         )
-    still, rates = _rates(this, state)
-    last = this.steps_until(config.epochs)
-    if len(still) == len(rates):
-        yield f"config.optimizer: {' and '.join(still)} must not be 0 together: nothing would learn"
-    elif last == 1 and not float(this.learning_rate(0)):
+    fields = config.optimizer
+    only = this.steps_until(config.epochs) == 1
+    if only and fields.learning_rate and not float(this.learning_rate(0)):
         yield (
             "config.optimizer.warmup_epochs must end before the last step, got "
-            f"{config.optimizer.warmup_epochs:g}: the only step would have a learning rate of 0"
+            f"{fields.warmup_epochs:g}: the only step would have a learning rate of 0"
         )
 
 
 def _doubted(this: Experiment, state: TrainState) -> Iterator[str]:
     config = this.config
-    for field in _rates(this, state)[0]:
-        what = "neurons' parameters" if field == "neuron_learning_rate" else "weights with it"
+    still, rates = _rates(this, state)
+    if still == rates:  # which may be what is wanted, after init_from
+        yield "config.optimizer: every learning rate is 0: only BatchNorm's statistics will change"
+        still = []
+    for field in still:
+        what = "neurons' parameters" if field == "neuron_learning_rate" else "weights it would move"
         yield f"config.optimizer.{field} is 0: the {what} stay as they start"
     if _classifies(this):
         yield from _scarce(this)
@@ -75,7 +77,7 @@ def _doubted(this: Experiment, state: TrainState) -> Iterator[str]:
         values = config.to_dict()
         fields = [name.split(".") for name, there in named if there]
         told = ", ".join(f"{part}.{key} {values[part][key]}" for part, key in fields)
-        yield f"config.timesteps is 1: nothing is carried over time; of no use there: {told}"
+        yield f"config.timesteps is 1: nothing is carried over time, as {told} need"
     if config.model.side_heads and "side_logits" not in losses.build(config).collections:
         yield f"config.model.side_heads: loss.name {config.loss.name} does not train side heads"
 
