@@ -76,7 +76,7 @@ def test_a_step_leaves_nothing_to_broadcasting_between_ranks(shape, kind, config
         sown = ("trace", "window")
         jax.eval_shape(lambda x: this.apply(x, images, sown), state.variables)
         params = this.neuron.init(jax.random.key(0))
-        neurons.drift_of(this.neuron, params, jnp.zeros((5, 1)))
+        assert neurons.drift_of(this.neuron, params, jnp.zeros((5, 1))).shape == (5, 1)
 
 
 def test_a_streamed_folder_which_is_cropped_once(tiny):

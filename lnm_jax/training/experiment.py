@@ -211,7 +211,8 @@ def build(
 
 def changed_data(config, differ: list[str]) -> ConfigError:
     """What to raise for data that are not those that a run began with."""
-    directory = os.path.join(config.directory, config.name)
+    name = config.name or configuration.derived_name(config)
+    directory = os.path.join(config.directory, name)
     return ConfigError(
         f"{directory}: config.data: {config.data.name} has changed since the run began "
         f"({'; '.join(differ)}); choose another config.name, or take it as it is by "
