@@ -11,7 +11,7 @@ import runpy
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import flags
 from ml_collections import config_flags
@@ -155,16 +155,28 @@ def _status(name: str, command: Callable[[list], str], arguments: list[str] | No
         text = command(arguments)
     except ReportedError as error:
         print(_shown(f"{name}: {error}"), file=sys.stderr)
-        return error.status
+        return _leave(error.status) if error.alone else error.status
     except ModuleNotFoundError as error:
         line = missing_extra(error)
         if not line:
             raise
         print(f"{name}: {line}", file=sys.stderr)
         return ConfigError.status
+    except Exception as error:
+        if not getattr(error, "alone", False):
+            raise
+        traceback.print_exc()
+        _leave(1)
     if text:
         print(_shown(text))
     return 0
+
+
+def _leave(status: int) -> NoReturn:
+    """Ends this process of several at once, without jax's wait for the others."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _shown(text: str) -> str:
@@ -184,19 +196,20 @@ def _train(argv) -> str:
     config, resume = parse(argv)
     from lnm_jax.analysis import dynamics
     from lnm_jax.training import loop, parallel
-    from lnm_jax.training.run import as_text, write_summary
+    from lnm_jax.training.run import SUMMARY, as_text, write_summary
 
     run = loop.train(config, must_resume=bool(resume))
     if not parallel.is_first():
         return ""
-    pictures = {}
-    try:
-        if dynamics.save_picture(run):
-            pictures = {"dynamics": dynamics.PICTURE}
-    except ModuleNotFoundError as error:  # it is trained all the same
-        logging.warning("no %s: %s", dynamics.PICTURE, missing_extra(error) or error)
-    write_summary(run)
-    return as_text(run, pictures)
+    if run.images_per_second is not None or not os.path.exists(
+        os.path.join(run.directory, SUMMARY)
+    ):  # else it was finished before, and is only shown
+        try:
+            dynamics.save_picture(run)
+        except ModuleNotFoundError as error:  # it is trained all the same
+            logging.warning("no %s: %s", dynamics.PICTURE, missing_extra(error) or error)
+        write_summary(run)
+    return as_text(run)
 
 
 _path = os.path.expanduser  # the shell leaves ~ alone behind an =

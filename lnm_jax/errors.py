@@ -23,6 +23,9 @@ class ReportedError(Exception):
     """Its message is one line; the command line prints it and exits with `status`."""
 
     status = 1
+    # Whether the other processes of a run would wait for this one, so that a command ends without
+    # jax's orderly end, which waits for them; None: not known.
+    alone: bool | None = None
 
 
 class ConfigError(ReportedError, ValueError):
@@ -40,16 +43,16 @@ class NonFiniteError(ReportedError, ArithmeticError):
     The line names where they left and the last good state.
     """
 
-    status = 3
+    status, alone = 3, False  # of numbers that all have
 
 
 class Interrupted(ReportedError):  # noqa: N818 not an error of anybody
     """A run that stopped when it was asked to, after saving; it can go on."""
 
-    status = 75  # EX_TEMPFAIL
+    status, alone = 75, False  # EX_TEMPFAIL; after the same step in all
 
 
 class LostProcessError(ReportedError):
     """A run of several processes, of which another one ended."""
 
-    status = 4
+    status, alone = 4, True

@@ -31,8 +31,7 @@ def writing(path: str, advice: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        gone = "; the directory is gone" if isinstance(error, FileNotFoundError) else ""
-        line = f"{path}: cannot be written ({error.strerror or error}{gone})"
+        line = f"{path}: cannot be written ({error.strerror or error})"
         raise ConfigError(f"{line}; {advice}" if advice else line) from None
 
 

@@ -11,9 +11,10 @@ import time
 import jax
 import numpy as np
 import pytest
+from events_file import agree
 
 from lnm_jax import cli
-from lnm_jax.training import configuration, experiment, run_directory
+from lnm_jax.training import configuration, experiment, metrics, run_directory
 from lnm_jax.training.checkpoint import Checkpoints
 
 
@@ -51,6 +52,7 @@ def test_a_killed_run_ends_as_the_undisturbed_one(command, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, final_state(cut), final_state(whole))
     assert int(final_state(cut).step) == 12
     assert (cut / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    assert agree(cut, metrics.read(str(cut)))
     names = {
         "checkpoints",
         "config.json",
@@ -62,6 +64,15 @@ def test_a_killed_run_ends_as_the_undisturbed_one(command, tmp_path):
     }
     assert {path.name for path in cut.iterdir() if "tfevents" not in path.name} == names | {".lock"}
     assert json.loads((cut / "summary.json").read_text())["epochs"] == 4
+
+    # A finished run is only read.
+    def stamps():
+        return {path: path.stat() for path in cut.rglob("*")}
+
+    before = stamps()
+    assert "no step was left to do" in finish(command("--resume=runs/cut", tiny=False))[0]
+    assert stamps().keys() == before.keys()
+    assert all(now.st_mtime_ns == before[path].st_mtime_ns for path, now in stamps().items())
 
 
 @pytest.mark.xdist_group("devices")

@@ -1,11 +1,14 @@
 """One run of two processes, on this machine: the same results as of one."""
 
 import json
+import signal
 import socket
+import time
 
 import numpy as np
 import pytest
 
+from lnm_jax.errors import Interrupted
 from lnm_jax.training import loop
 
 # The processes of these tests wait for each other: side by side they would take turns.
@@ -32,6 +35,25 @@ def start_two(command, *fields, devices):
         )
         for rank in range(2)
     ]
+
+
+def wait_for_line(metrics, processes, lines):
+    while not (metrics.exists() and metrics.read_text().count("\n") >= lines):
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.01)
+
+
+def test_a_signal_to_one_process_saves_and_ends_both(command, tmp_path):
+    processes = start_two(command, "--config.name=run", "--config.epochs=3000", devices=1)
+    run = tmp_path / "runs" / "run"
+    wait_for_line(run / "metrics.jsonl", processes, 3)
+    processes[1].send_signal(signal.SIGTERM)
+    for process in processes:
+        _, error = process.communicate(timeout=60)
+        assert process.returncode == Interrupted.status, error
+        assert error.endswith("; the same command goes on\n")
+    step = max(int(path.name) for path in (run / "checkpoints").iterdir())
+    assert f"stopped after step {step} of" in error
 
 
 def test_two_processes_train_as_one(command, config, tmp_path):

@@ -1,5 +1,6 @@
 """What docs/runs.md promises of signals, numbers, disks and locks."""
 
+import contextlib
 import errno
 import os
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import events_file
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -148,13 +150,13 @@ def test_the_diagnosis_follows_the_order_of_computation():
 
     def named(change=lambda logits: logits, params=params, x=x):
         loss = lambda params, state, batch: (
-            change(model.apply({"params": params}, batch)).sum(),
+            change(model.apply({"params": params}, batch["image"])).sum(),
             0,
         )
-        return health.first_non_finite(loss, state.replace(params=params), x)
+        return health.first_non_finite(loss, state.replace(params=params), {"image": x})
 
     assert named() == "the optimizer's step"
-    assert named(x=x * jnp.inf) == "layer one"
+    assert named(x=jnp.array([[0.0], [jnp.nan]])) == "image 1 of the batch"
     big = jax.tree.map(lambda leaf: leaf, params)
     big["two"]["kernel"] = jnp.full((1, 1), 1e38)
     big["one"]["kernel"] = jnp.full((1, 1), 1e3)
@@ -180,6 +182,44 @@ def test_clipping_limits_the_norm_of_the_whole_gradient(config):
 
 
 # --- Disks and locks ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 3 MB."""
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(directory)]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("this user may not mount")
+    yield directory
+    subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+def test_a_run_on_a_disk_that_is_full_ends_in_one_line_and_goes_on_later(
+    config, small_disk, monkeypatch
+):
+    config.directory, config.log_every = str(small_disk), 1
+    other, write = small_disk / "other", metrics.Writer.write
+
+    def fill(writer, record, **more):
+        if record["step"] == 4:
+            with contextlib.suppress(OSError), open(other, "wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(4096))
+        write(writer, record | {"padding": dict.fromkeys(map(str, range(400)), 0.0)}, **more)
+
+    line = r"run: cannot be written \(No space left on device\)$"
+    with monkeypatch.context() as patch:
+        patch.setattr(metrics.Writer, "write", fill)
+        with pytest.raises(ConfigError, match=line):
+            loop.train(config)
+    with pytest.raises(ConfigError, match="No space left on device"):
+        loop.train(config)
+    other.unlink()
+    run = loop.train(config)
+    assert [record["step"] for record in run.records] == [1, 2, 3, 3, 4, 5, 6, 6]
+    assert events_file.agree(run.directory, run.records)
 
 
 def test_a_full_disk_is_one_line(tmp_path, monkeypatch):

@@ -295,10 +295,14 @@ def first_non_finite(loss_fn: Callable, state: TrainState, batch: dict) -> str:
       loss_fn: as made by `steps.make_loss`, for one device.
       state: before the step.
       batch: the whole batch.
-    Returns: "parameter <path>", "layer <path>" for a result of the forward pass, "the loss", or
-      "the gradient of <path>", the first on the way back; "the optimizer's step" if all of
-      these are finite.
+    Returns: "image <i> of the batch", counted from 0; "parameter <path>"; "layer <path>" for a
+      result of the forward pass; "the loss"; "the gradient of <path>", the first on the way back;
+      or "the optimizer's step" if all of these are finite.
     """
+    images = np.asarray(batch["image"])
+    if not np.isfinite(images).all():
+        finite = np.isfinite(images.reshape(len(images), -1)).all(1)
+        return f"image {finite.argmin()} of the batch"
     for path, leaf in flatten_dict(state.params, sep="/").items():
         if not jnp.isfinite(leaf).all():
             return f"parameter {path}"

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 
 from lnm_jax import data, neurons
-from lnm_jax.errors import ConfigError, Interrupted, LostProcessError, NonFiniteError
+from lnm_jax.errors import ConfigError, Interrupted, NonFiniteError
 from lnm_jax.training import (
     configuration,
     environment,
@@ -27,7 +27,7 @@ from lnm_jax.training import (
     schedules,
 )
 from lnm_jax.training.checkpoint import Checkpoints
-from lnm_jax.training.run import Run, start_from
+from lnm_jax.training.run import Run, read_records, start_from
 from lnm_jax.training.steps import TrainState
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)  # that ask a run to end
@@ -121,39 +121,43 @@ def train(
     config = configuration.passing(configuration.located(config), **things)
     with Interrupts() as interrupts, contextlib.ExitStack() as stack:
         parallel.initialize(config.distributed)
-        configuration.validate(config, **things)
         directory = run_directory.path_of(config)
-        parallel.on_first_process(lambda: _may_use(config, directory, must_resume))
-        this = experiment.build(config, **things)
-        state = this.init()
-        sanity.check(this, state)
+        stack.enter_context(parallel.one_of_several(directory))
+
+        def build():
+            configuration.validate(config, **things)
+            if parallel.is_first():
+                _may_use(config, directory, must_resume)
+            this = experiment.build(config, **things)
+            state = this.init()
+            sanity.check(this, state)
+            return this, state
+
+        this, state = parallel.agreed(build)
+        last = this.steps_until(config.epochs)
 
         def open_directory():
+            """(checkpoints, state to go on from); a finished run is only read."""
+            checkpoints = Checkpoints(_checkpoints(directory), keep=config.checkpoint.keep)
+            if checkpoints.latest == last and int((end := checkpoints.restore(state)).step) == last:
+                run_directory.check_data(config, this)
+                return checkpoints, end
             run_directory.create(config)
             environment.write(directory)
             stack.enter_context(run_directory.locked(directory))
-            saved = Checkpoints(_checkpoints(directory), keep=config.checkpoint.keep)
-            return stack.enter_context(saved)
-
-        checkpoints = parallel.on_first_process(open_directory)
-
-        def restore():
+            stack.enter_context(checkpoints)
             found = must_resume or checkpoints.latest is not None
             restored = checkpoints.restore(state) if found else _first(config, state)
             run_directory.begin(config, this, int(restored.step))
-            return restored
+            return checkpoints, restored
 
-        state = parallel.from_first(parallel.on_first_process(restore) or state)
-        trainer = Trainer(this, directory, checkpoints, interrupts)
-        try:
+        checkpoints, start = parallel.on_first_process(open_directory) or (None, state)
+        state = parallel.from_first(start)
+        records = read_records(this, directory, int(state.step)) if checkpoints else []
+        best = metrics.best([x for x in records if x["step"] <= state.step])
+        trainer = Trainer(this, directory, checkpoints, interrupts, best)
+        if int(state.step) < last:
             state = trainer.train(parallel.replicate(state))
-        except jax.errors.JaxRuntimeError as error:
-            if parallel.process()[1] == 1:
-                raise
-            raise LostProcessError(
-                f"{directory}: another process of the run ended; start all of them again to go on "
-                f"from the last checkpoint ({str(error).splitlines()[0]})"
-            ) from None
     return Run(
         experiment=this,
         directory=directory,
@@ -193,13 +197,14 @@ class Trainer:
       watch: of the training steps.
     """
 
-    def __init__(self, this, directory, checkpoints, interrupts):
-        """Args: checkpoints, None in all processes but the first."""
+    def __init__(self, this, directory, checkpoints, interrupts, best):
+        """Args: checkpoints, None in all processes but the first; best, the evaluation so far."""
         self.experiment, self.config = this, this.config
         self.watch = Stopwatch(this.config.data.batch_size)
         self._directory, self._interrupts = directory, interrupts
         self._checkpoints, self._saved, self._saved_at = checkpoints, None, time.monotonic()
-        self._shown, self._warned, self._best = {}, False, -1.0
+        self._shown, self._warned = {}, False
+        self._best = best["accuracy"] if best else -1.0
 
     def train(self, state: TrainState) -> TrainState:
         """From the state to the last step; returns the final state."""
@@ -211,8 +216,6 @@ class Trainer:
         batches = data.train_batches(
             this.dataset.train, config.seed, batch_size, first, last, shard=parallel.process()
         )
-        if self._checkpoints:
-            self._look_back(first, ends)
         with self._writer(first) as writer, self._bar(first, last) as bar, closing(batches):
             for step, batch in enumerate(batches, first + 1):
                 if this.adapt and step - 1 in starts:
@@ -228,14 +231,6 @@ class Trainer:
                 self._save_if_due(writer, state, step, last)
                 self._show(bar, step)
         return state
-
-    def _look_back(self, step, ends):
-        """Takes the best accuracy from the records until a step, and says if some are lost."""
-        records = [x for x in metrics.read(self._directory) if x["step"] <= step]
-        if best := metrics.best(records):
-            self._best = best["accuracy"]
-        if words := metrics.missing(records, step, self.config.log_every, ends):
-            logging.warning("%s: %s", self._directory, words)
 
     def _writer(self, step):
         return metrics.Writer(self._directory, step=step) if self._checkpoints else nullcontext()
@@ -289,11 +284,13 @@ class Trainer:
             before = jax.device_get(state).replace(step=step - 1)  # nothing else was changed
             where = health.first_non_finite(self.experiment.loss, before, batch)
             saved = self._checkpoints and self._checkpoints.latest
+            helps = "a lower config.optimizer.learning_rate or config.optimizer.clip_norm may help"
+            if where.startswith("image"):
+                helps = "no setting mends the data"
             raise NonFiniteError(
                 f"{self._directory}: {row} training steps in a row, until step {step}, were left "
                 f"out because numbers were not finite, first in {where}; the last checkpoint is "
-                f"of step {saved or 0}; a lower config.optimizer.learning_rate or "
-                "config.optimizer.clip_norm may help"
+                f"of step {saved or 0}; {helps}"
             )
 
     def _evaluate(self, writer, state, step, epoch, last):

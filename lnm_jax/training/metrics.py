@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Iterable
 
 from lnm_jax import files
@@ -82,24 +83,19 @@ class Writer:
         with files.writing(directory):
             files.write(self._path, lines)
             self._file = open(self._path, "a")  # noqa: SIM115 closed by __exit__
-            self._events = self._open_events(step)
-
-    def _open_events(self, step):
-        """The writer of TensorBoard's events, or None where tensorboardX is not installed."""
-        try:
-            from tensorboardX import SummaryWriter
-        except ModuleNotFoundError as error:
-            logging.warning("no events for TensorBoard: %s", missing_extra(error) or error)
-            return None
-        return SummaryWriter(self._directory, purge_step=step + 1 if step else None)
+            self._events = _Events.open(directory, step)
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *exception):
-        self._file.close()
-        if self._events:
-            self._events.close()
+    def __exit__(self, kind, *_):
+        for file in filter(None, (self._file, self._events)):
+            try:
+                with files.writing(self._directory):
+                    file.close()
+            except ConfigError:  # a full disk refuses what a write left over, once more
+                if kind is None:
+                    raise
 
     def write(self, record: dict, **only_events: float | None) -> None:
         """Appends a record with step and split, and its numbers to TensorBoard.
@@ -109,22 +105,60 @@ class Writer:
           only_events: numbers for TensorBoard alone; None is left out.
         Raises: ConfigError if the file can't be written or is gone.
         """
+        if not os.path.exists(self._path):  # an open file can be written after it was deleted
+            raise ConfigError(f"{self._directory}: cannot be written (the directory is gone)")
         with files.writing(self._directory):
-            os.stat(self._path)  # an open file can be written after it was deleted
             self._file.write(json.dumps(record) + "\n")
             self._file.flush()
-        if not self._events:
-            return
-        for name, value in (record | only_events).items():
-            values = value if isinstance(value, dict) else {"": value}
-            for key, number in values.items():
-                if name not in ("step", "split") and number is not None:
-                    tag = f"{record['split']}/{name}" + (f"/{key}" if key else "")
-                    self._events.add_scalar(tag, number, record["step"])
+            if self._events:
+                self._events.write(record | only_events)
 
     def sync(self) -> None:
         """Puts all records on disk: called before a checkpoint of their step is written."""
         with files.writing(self._directory):
-            os.fsync(self._file.fileno())
-        if self._events:
-            self._events.flush()
+            os.fsync(self._file.fileno())  # the events are after each record
+
+
+class _Events:
+    """One file of TensorBoard events, by tensorboardX.
+
+    Not by its SummaryWriter, whose thread a full disk ends without a word, which then waits for
+    it for ever, and whose flush leaves out what is in its queue.
+    """
+
+    def __init__(self, directory: str, step: int):
+        """Tells TensorBoard to forget what earlier files have after `step`."""
+        from tensorboardX import event_file_writer, summary
+        from tensorboardX.proto import event_pb2
+
+        self._event, self._scalar = event_pb2.Event, summary.scalar
+        # The name has the second in which it is made, and the step: each session its own.
+        self._file = event_file_writer.EventsWriter(os.path.join(directory, "events"), f".{step}")
+        session = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._add(step + 1, session_log=session)
+        self._file.flush()
+
+    @classmethod
+    def open(cls, directory: str, step: int) -> _Events | None:
+        """None, after a warning, where tensorboardX is not installed."""
+        try:
+            return cls(directory, step)
+        except ModuleNotFoundError as error:
+            logging.warning("no events for TensorBoard: %s", missing_extra(error) or error)
+            return None
+
+    def _add(self, step, **what):
+        self._file.write_event(self._event(wall_time=time.time(), step=step, **what))
+
+    def write(self, record: dict) -> None:
+        """Appends a record's numbers, each under the path of its keys behind the split."""
+        for name, value in record.items():
+            values = value if isinstance(value, dict) else {"": value}
+            for key, number in values.items():
+                if name not in ("step", "split") and number is not None:
+                    tag = f"{record['split']}/{name}" + (f"/{key}" if key else "")
+                    self._add(record["step"], summary=self._scalar(tag, number))
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()

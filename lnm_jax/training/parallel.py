@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Callable
 
 import jax
 import numpy as np
 
-from lnm_jax.errors import ConfigError
+from lnm_jax.errors import ConfigError, LostProcessError
 
 AXIS = "devices"
 # Seconds without a sign of life after which a process counts as dead and the others stop.
@@ -24,6 +26,8 @@ def initialize(fields) -> None:
     """
     if not fields.enabled:
         return
+    # Its handler of SIGTERM would take the place of the run's own, see `loop.Interrupts`.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             coordinator_address=fields.address,
@@ -70,23 +74,52 @@ def any_process(flag: bool) -> bool:
     return bool(multihost_utils.process_allgather(np.int32(flag)).any())
 
 
+def agreed(function: Callable):
+    """What a function returns in this process; all must call it.
+
+    Raises: ConfigError in every process if it does so in one.
+    """
+    result, failure = None, None
+    try:
+        result = function()
+    except ConfigError as error:
+        failure = error
+    if any_process(failure is not None):
+        failure = failure or ConfigError("another process could not go on; its message says why")
+        failure.alone = False
+        raise failure
+    return result
+
+
 def on_first_process(function: Callable):
     """Calls a function in the first process and returns its result there, None elsewhere.
 
     Raises: ConfigError in every process if it does so in the first.
     """
-    result, failure = None, None
-    if is_first():
-        try:
-            result = function()
-        except ConfigError as error:
-            failure = error
-    if failure is None and not any_process(False):
-        return result
-    if failure is not None:
-        any_process(True)
-        raise failure
-    raise ConfigError("the run's first process could not go on; its message says why")
+    return agreed(lambda: function() if is_first() else None)
+
+
+@contextlib.contextmanager
+def one_of_several(directory: str):
+    """Marks an exception of this process alone, for which the others of the run would wait.
+
+    Raises: LostProcessError for what jax raises when another process ended.
+    """
+    try:
+        yield
+    except Exception as error:
+        several, reason = jax.process_count() > 1, str(error).partition("\n")[0]
+        # A JaxRuntimeError, or a ValueError of the same text; memory is this process's own affair.
+        status = re.match(r"([A-Z_]+): ", reason)
+        if several and status and status[1] != "RESOURCE_EXHAUSTED":
+            reason = reason.rpartition("computation: ")[2]
+            raise LostProcessError(
+                f"{directory}: another process of the run ended; start all of them again to go on "
+                f"from the last checkpoint ({reason})"
+            ) from None
+        if several and getattr(error, "alone", None) is None:
+            error.alone = True
+        raise
 
 
 def replicate(tree):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import logging
 import os
@@ -222,10 +223,7 @@ def load(
         with jax.enable_x64(began.get("jax_enable_x64", jax.config.jax_enable_x64)):
             target = jax.eval_shape(this.init)
         state = checkpoints.restore(target, step)
-    records, step = metrics.read(directory), int(state.step)
-    ends = map(this.steps_until, range(1, config.epochs + 1))
-    if words := metrics.missing(records, step, config.log_every, ends):
-        logging.warning("%s: %s", directory, words)
+    records, step = read_records(this, directory, int(state.step)), int(state.step)
     wanted = metrics.best(records) if best else None
     if wanted and wanted["step"] != step:
         logging.warning(
@@ -263,6 +261,15 @@ def start_from(state: TrainState, directory: str) -> tuple[TrainState, list[str]
     return state.replace(**{"batch_stats": {}, **unflatten_dict(ours, sep="/")}), new
 
 
+def read_records(this: experiment.Experiment, directory: str, step: int) -> list[dict]:
+    """Those of metrics.jsonl, after a warning if some until a step are missing."""
+    records = metrics.read(directory)
+    ends = map(this.steps_until, range(1, this.config.epochs + 1))
+    if words := metrics.missing(records, step, this.config.log_every, ends):
+        logging.warning("%s: %s", directory, words)
+    return records
+
+
 def summarise(run: Run) -> dict:
     """Accuracy, losses, spike rates and time of a run, as numbers; see summary.json."""
     tests = [record for record in run.records if record["split"] == "test"]
@@ -286,9 +293,7 @@ def summarise(run: Run) -> dict:
 
 
 def write_summary(run: Run) -> None:
-    """Writes summary.json into the run's directory; a run that was only read keeps its own."""
-    if run.images_per_second is None and os.path.exists(os.path.join(run.directory, SUMMARY)):
-        return
+    """Writes summary.json into the run's directory."""
     text = json.dumps(summarise(run), indent=2) + "\n"
     files.write(os.path.join(run.directory, SUMMARY), text)
 
@@ -299,12 +304,8 @@ def losses_as_text(result: dict) -> str:
     return ", ".join(f"{name} {value:.4g} nats" for name, value in reversed(known))
 
 
-def as_text(run: Run, pictures: dict[str, str]) -> str:
-    """The summary as lines for the screen.
-
-    Args:
-      pictures: what other files hold, path by description.
-    """
+def as_text(run: Run) -> str:
+    """The summary as lines for the screen."""
     facts = summarise(run)
     config = run.experiment.config
     info = run.experiment.info
@@ -333,9 +334,11 @@ def as_text(run: Run, pictures: dict[str, str]) -> str:
         "configuration": "config.json",
         "metrics": "metrics.jsonl",
         "checkpoints": "checkpoints/",
-    } | pictures
-    if any(name.startswith("events.") for name in os.listdir(run.directory)):
-        places["TensorBoard"] = f"tensorboard --logdir {run.directory}"
+        "dynamics": "dynamics.png",
+        "TensorBoard": "events.*",
+    }
     lines += [f"in {run.directory}/"]
-    lines += [f"  {what:<14}{where}" for what, where in places.items()]
+    for what, where in places.items():
+        if glob.glob(where, root_dir=run.directory):
+            lines += [f"  {what:<14}{where}"]
     return "\n".join(lines)

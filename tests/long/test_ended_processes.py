@@ -1,5 +1,7 @@
 """Real processes that are killed, asked twice, out of disk, or left by their partner."""
 
+import contextlib
+import itertools
 import pathlib
 import resource
 import shutil
@@ -9,9 +11,12 @@ import sys
 import time
 
 import numpy as np
+import PIL.Image
+import pytest
 from checkpoints import equal, make_state
-from test_processes import start_two
+from test_processes import free_port, start_two, wait_for_line
 
+from lnm_jax.errors import LostProcessError
 from lnm_jax.training.checkpoint import Checkpoints
 
 TESTS = pathlib.Path(__file__).resolve().parent.parent
@@ -114,7 +119,56 @@ def test_a_process_that_dies_makes_the_others_stop(command, tmp_path, keep):
         died = time.monotonic()
         _, error = processes[1 - victim].communicate(timeout=120)
         rows.append({"killed": victim, "seconds": round(time.monotonic() - died, 1)})
-        assert processes[1 - victim].returncode not in (0, None)
-        assert "another process of the run ended" in error or "another task died" in error
+        assert processes[1 - victim].returncode == LostProcessError.status, error
+        assert "another process of the run ended" in error
+        assert rows[-1]["seconds"] < 5
         processes[victim].communicate()
     keep("processes", rows)
+
+
+def test_a_process_that_cannot_go_on_makes_the_others_stop(command, tmp_path):
+    """The first one's disk is full; the second one has no such data."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this user may not mount")
+    try:
+        fields = ("--config.name=run", "--config.epochs=3000", f"--config.directory={disk}")
+        processes = start_two(command, *fields, devices=1)
+        wait_for_line(disk / "run" / "metrics.jsonl", processes, 3)
+        with contextlib.suppress(OSError), open(disk / "other", "wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        full = time.monotonic()
+        ends = [process.communicate(timeout=120)[1] for process in processes]
+        assert time.monotonic() - full < 20
+        assert [process.returncode for process in processes] == [2, 4], ends
+        assert "No space left on device" in ends[0]
+        assert "another process of the run ended" in ends[1]
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+    fields = ("--config.name=b", "--config.data.name=folder", "--config.data.image_size=8")
+    folder = tmp_path / "images"
+    for split, label, index in itertools.product(("train", "test"), "ab", range(8)):
+        path = folder / split / label / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        PIL.Image.new("RGB", (8, 8), (9 * index, 0, 0)).save(path)
+    port = free_port()
+    processes = [
+        command(
+            "--config.distributed.enabled=true",
+            f"--config.distributed.address=127.0.0.1:{port}",
+            "--config.distributed.processes=2",
+            f"--config.distributed.process={rank}",
+            f"--config.data.directory={[folder, tmp_path / 'none'][rank]}",
+            "--config.data.batch_size=4",
+            *fields,
+        )
+        for rank in range(2)
+    ]
+    ends = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [2, 2], ends
+    assert "another process could not go on; its message says why" in ends[0]
+    assert "none" in ends[1]
