@@ -335,7 +335,7 @@ def as_text(run: Run, pictures: dict[str, str]) -> str:
         "checkpoints": "checkpoints/",
     } | pictures
     if any(name.startswith("events.") for name in os.listdir(run.directory)):
-        places["TensorBoard"] = f"tensorboard --logdir {run.directory}"
+        places["TensorBoard"] = f"tensorboard --logdir {run.directory} (pip install tensorboard)"
     lines += [f"in {run.directory}/"]
     lines += [f"  {what:<14}{where}" for what, where in places.items()]
     return "\n".join(lines)
