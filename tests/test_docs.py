@@ -26,6 +26,7 @@ from lnm_jax import cli, data, neurons
 from lnm_jax.configs import base
 from lnm_jax.neurons import kernel, over_time
 from lnm_jax.training import configuration, loop
+from lnm_jax.training.run import as_text
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = [
@@ -35,7 +36,7 @@ PAGES = [
 FILE = re.compile(r"\.(py|json|jsonl|png|csv|npz|html|toml|npy)$")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-by_name = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+by_name = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 def blocks(page, language="python"):
@@ -227,6 +228,8 @@ def test_the_pages_commands_are_read_as_they_stand(page, start, work):
             run(f"{span} --help", start)
         elif COMMAND.match(span):
             run(span, start)
+        elif re.fullmatch(r"(['\"]).*\[.*\]\1", span):  # extras
+            run(f"pip install {span}", start)
         elif FIELDS.match(span):
             words = [word if word[0] == "-" else f"--config.{word}" for word in span.split()]
             network = [] if span[0] == "-" else ["--config=cifar10_resnet19"]
@@ -246,6 +249,11 @@ def test_commands_of_docstrings_and_help_are_read_as_they_stand(start, work):
         run(re.sub(r" \[.*", "", line), start)
     for module in ("lnm_jax", "lnm_jax.analysis", "lnm_jax.export", "benchmarks"):
         run(f"python -m {module} --help", start)
+
+
+def test_the_summary_says_where_what_it_advises_comes_from(trained_run):
+    assert "tensorboard --logdir " in as_text(trained_run, {})
+    assert "(pip install tensorboard)" in as_text(trained_run, {})  # the extra has tensorboardX
 
 
 # What is neither a module of the project by its last name nor one of another package.
@@ -306,13 +314,14 @@ def test_names_in_prose_and_docstrings_are_there():
     texts = {path: spans(path) for path in [*PAGES, *sources]}
     missing = []
     for path, span in ((page, span) for page in texts for span in texts[page]):
-        name = re.match(r"[\w./]*", span)[0].removeprefix("config.")
+        name = re.match(r"[\w./]*", span)[0]
         first, _, rest = name.partition(".")
         if re.fullmatch(r"[\w/]+/[\w.]*\w\.\w+", name):  # a file
             there = (ROOT / name).exists() or (ROOT / "lnm_jax" / name).exists()
         elif re.fullmatch(r"[a-z]\w*(\.[A-Za-z]\w*)+", name) and not FILE.search(name):
             roots = [*ends.get(first, []), SHORT.get(first, first)]
-            there = name in fields or any(is_there(f"{root}.{rest}") for root in roots)
+            there = rest in fields if first == "config" else name in fields
+            there = there or any(is_there(f"{root}.{rest}") for root in roots)
         elif re.fullmatch(r"[A-Z]\w+", span) and not span.startswith("JAX_"):
             there = span in words
         else:
