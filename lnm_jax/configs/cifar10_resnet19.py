@@ -5,7 +5,7 @@ python train.py --config=configs/cifar10_resnet19.py --config.data.directory=D
 The first run downloads the set to D (170 MB) and prepares it there.
 
 Published (Table 1): 96.96 +- 0.10 % at T = 2, 97.01 +- 0.04 % at T = 4. Not measured as published;
-docs/results.md has what 8 epochs on CIFAR-10 (JPEG) gave. Cost: an epoch takes 3.6 s on an NVIDIA
+docs/results.md has what 7 epochs on CIFAR-10 (JPEG) gave. Cost: an epoch takes 3.6 s on an NVIDIA
 H200 with --config.compute_dtype=bfloat16 (2026-11-26), the steps of 400 would take 25 minutes.
 """
 

@@ -4,8 +4,8 @@ python train.py --config=configs/interval.py
 
 At this task a neuron that keeps what it received has an advantage over a leaky one. A leaky one
 does best at a learning rate of 1, a learned one at 0.3. From the decay of 0.25 f has a long way to
-go, hence its own rate of 0.1; from a decay of 0.9 one run in ten collapses with it, and 0.003 is
-better (docs/results.md).
+go, hence its own rate of 0.1, and what comes out depends on the seed; from a decay of 0.9 one run
+in ten collapses with that rate, and 0.003 is better and steady (docs/results.md).
 """
 
 from lnm_jax.configs import base

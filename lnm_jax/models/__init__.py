@@ -10,7 +10,7 @@ import flax.linen as nn
 from lnm_jax.checks import find
 from lnm_jax.models.counts import Count, counts, evaluated, spiking_layers
 from lnm_jax.models.mlp import RecordedLayer, SpikingMLP
-from lnm_jax.models.network import READOUTS, REMAT
+from lnm_jax.models.network import READOUTS, REMAT, SpikingNetwork
 from lnm_jax.models.resnet import SHORTCUTS, BasicBlock, SpikingResNet
 from lnm_jax.models.vgg import SpikingVGG
 from lnm_jax.neurons import Neuron

@@ -43,7 +43,7 @@ from lnm_jax.neurons.factories import (
     plif,
     qif,
 )
-from lnm_jax.neurons.firing import RESETS, Firing, factory, firing
+from lnm_jax.neurons.firing import RESETS, Firing, FiringFields, factory, firing
 from lnm_jax.neurons.neuron import (
     Facts,
     Neuron,
