@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 
-def recomputed(function: Callable, platform: str | None = None) -> Callable:
+def recomputed(function: Callable) -> Callable:
     """`jax.checkpoint`, in a form that saves memory on a CPU too.
 
     XLA for CPUs finds that the second computation is the first one and keeps its results: it
@@ -19,12 +19,8 @@ def recomputed(function: Callable, platform: str | None = None) -> Callable:
       function: of pytrees of floats. The first array, which must have an element, chooses the
         branch: it must not be a constant of the program, and it must be the same on all devices
         where the function talks across them.
-      platform: "gpu", "cpu" or "tpu"; the default is jax's default backend.
-    Returns: a function of the same arguments and results; on a CPU with reverse-mode
-      derivatives alone.
+    Returns: a function of the same arguments and results, with reverse-mode derivatives alone.
     """
-    if (platform or jax.default_backend()) != "cpu":
-        return jax.checkpoint(function)
 
     @jax.custom_vjp
     def call(*arguments):
@@ -40,9 +36,19 @@ def recomputed(function: Callable, platform: str | None = None) -> Callable:
         def broken(arguments, cotangents):
             return jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), arguments)
 
-        first = jax.tree.leaves(arguments)[0]
-        probe = first[(0,) * first.ndim]
-        return jax.lax.cond(probe == probe, gradients, broken, arguments, cotangents)
+        def in_a_branch(arguments, cotangents):
+            first = jax.tree.leaves(arguments)[0]
+            probe = first[(0,) * first.ndim]
+            return jax.lax.cond(probe == probe, gradients, broken, arguments, cotangents)
+
+        def behind_a_barrier(arguments, cotangents):
+            return gradients(jax.lax.optimization_barrier(arguments), cotangents)
+
+        if jax.default_backend() == "cpu":  # this process has nothing else
+            return in_a_branch(arguments, cotangents)
+        return jax.lax.platform_dependent(
+            arguments, cotangents, cpu=in_a_branch, default=behind_a_barrier
+        )
 
     call.defvjp(forward, backward)
     return call

@@ -33,8 +33,8 @@ def where(options: Options) -> list[Setting]:
     one_recipe = [setting._replace(rates=()) for setting in (events, images)]
     if scale == "paper":
         return one_recipe
-    kept = settings.INTERVAL.at({"neuron.decay": 0.9})
-    return [*one_recipe, kept._replace(note="decay 0.9, learned ones at first")]
+    note = "decay 0.9, learned ones at first"
+    return [*one_recipe, settings.INTERVAL._replace(note=note)]
 
 
 def wanted(options: Options) -> list[tuple[Setting, list[Method]]]:

@@ -161,13 +161,9 @@ def events(scale: str, directory: str | None) -> list[Setting]:
 
 
 def interval(scale: str, directory: str | None) -> list[Setting]:
-    """The time between two pulses, by neurons that start with a leak that can do the task.
-
-    From the experiment's own decay and rate of f, 0.25 and 0.1, results differ by the seeds.
-    """
+    """The time between two pulses."""
     _refuse_paper(scale)
-    steady = INTERVAL.at({"neuron.decay": 0.9, "optimizer.neuron_learning_rate": 0.003})
-    return [steady.at({"epochs": 2, "data.examples": 600}) if scale == "smoke" else steady]
+    return [INTERVAL.at({"epochs": 2, "data.examples": 600}) if scale == "smoke" else INTERVAL]
 
 
 def identify(scale: str, directory: str | None) -> list[Setting]:

@@ -17,6 +17,7 @@ from catalogue import GRADED, RESETS, VARIANTS, jitted, trained
 
 from lnm_jax import neurons
 from lnm_jax.neurons import kernel, over_time
+from lnm_jax.recompute import recomputed
 
 EVERY = VARIANTS | GRADED
 # Odd sizes, which no block divides, and one larger than a block of the kernel.
@@ -116,13 +117,38 @@ def unusual():
     return lif._replace(init=lambda key: {"b": jnp.arange(3.0)}, step=step)
 
 
-def test_a_neuron_that_the_kernel_cannot_trace_runs_as_a_scan_and_says_why(caplog):
+@pytest.fixture
+def gpu_host(monkeypatch):
+    """As on a host whose default device is a GPU; computations here are those on its CPU."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+
+
+def test_on_the_cpu_of_a_host_with_a_gpu_neurons_run_and_keep_nothing(gpu_host):
+    neuron, currents = neurons.lnm(), 0.6 * jax.random.normal(jax.random.key(0), (4, 50))
+    params = trained(neuron)
+    run = functools.partial(neurons.run, neuron)
+    ours, scan = (
+        jitted(gradients, run=one)(params=params, currents=currents, cotangent=currents + 1)
+        for one in (run, functools.partial(over_time.scan, neuron))
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-6), ours, scan)
+    backward = jax.jit(lambda c: jax.grad(lambda c: recomputed(jnp.sin)(c).sum())(c))
+    programs = {
+        name: backward.trace(currents).lower(lowering_platforms=(name,)).as_text()
+        for name in ("cpu", "cuda")
+    }
+    assert "stablehlo.case" in programs["cpu"]
+    assert "optimization_barrier" not in programs["cpu"]
+    assert "optimization_barrier" in programs["cuda"]
+
+
+def test_a_neuron_that_the_kernel_cannot_trace_runs_as_a_scan_and_says_why(caplog, gpu_host):
     neuron = unusual()
     params, currents = neuron.init(jax.random.key(0)), jnp.full((3, 4), 0.4)
     over_time._log_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            spikes = over_time.fused(neuron, params, currents, platform="gpu")
+            spikes = over_time.fused(neuron, params, currents)
     np.testing.assert_array_equal(spikes, over_time.scan(neuron, params, currents))
     assert len(caplog.records) == 1  # one line, once
     assert "'scan' instead of the GPU kernel" in caplog.text
@@ -182,15 +208,6 @@ def test_a_thousand_timesteps_work(backend):
     assert 0 < spikes.mean() < 1
     assert np.isfinite(d_params["theta"]).all()
     assert d_currents.shape == currents.shape
-
-
-def test_auto_is_the_platforms_fastest(monkeypatch):
-    chosen = []
-    monkeypatch.setitem(
-        over_time.BACKENDS, "fused", lambda *args: chosen.append("fused") or over_time.scan(*args)
-    )
-    neurons.run(neurons.lif(), {}, jnp.zeros((2, 3)))
-    assert chosen == ["fused"] * (over_time.FASTEST["cpu"] == "fused")
 
 
 def test_a_nan_cotangent_is_not_lost():

@@ -228,6 +228,15 @@ def test_a_run_without_a_checkpoint_is_not_resumed(config, capsys):
     ]
 
 
+def test_a_platform_without_devices_is_one_line(monkeypatch, capsys):
+    def none():
+        raise AssertionError
+
+    monkeypatch.setattr(jax, "devices", none)
+    assert cli.main(["train.py"]) == 2
+    assert "JAX_PLATFORMS=cpu: jax finds no such device; unset it" in capsys.readouterr().err
+
+
 def test_help_shows_the_commands(capsys):
     assert cli.main(["train.py", "--help"]) == 0
     assert "--resume=runs/<name>" in capsys.readouterr().out

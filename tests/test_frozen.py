@@ -55,7 +55,16 @@ TRAINED = {
             "data.cutout": 2,
         },
     ),
-    "interval": (interval, {"timesteps": 30, "model.widths": (8,), "data.batch_size": 20}),
+    "interval": (
+        interval,
+        {
+            "timesteps": 30,
+            "model.widths": (8,),
+            "data.batch_size": 20,
+            "neuron.decay": 0.25,
+            "optimizer.neuron_learning_rate": 0.1,
+        },
+    ),
     "identify": (identify, {"data.batch_size": 20, "data.examples": 100}),
 }
 PRESETS = {

@@ -35,6 +35,7 @@ def operations(jaxpr) -> int:
 def _unroll(step, start, currents) -> int:
     """How many timesteps of a scan to unroll: all of them, or none."""
     timesteps = currents.shape[0]
+    # A guess: on the CPU of a host with a GPU it is the GPU's number, which is slower there.
     if timesteps > (UNROLL_ON_CPU if jax.default_backend() == "cpu" else UNROLL):
         return 1
     current = jax.ShapeDtypeStruct(currents.shape[1:], currents.dtype)
@@ -85,37 +86,31 @@ def fused(
     params: Params,
     currents: Float[Array, "T ..."],
     state: State | None = None,
-    platform: str | None = None,
 ) -> Float[Array, "T ..."]:
     """Spikes; the backward pass keeps parameters, currents and the state, and recomputes.
 
     By one Pallas kernel a pass on a GPU, which takes no state; a neuron that it cannot hold runs as
-    a scan, with one log line that says why. Elsewhere XLA fuses the scan.
-
-    Args:
-      neuron, params, currents, state: as for `run`.
-      platform: "gpu", "cpu" or "tpu"; the default is jax's default backend.
+    a scan, with one log line that says why. Elsewhere XLA fuses the scan. Args: as for `run`.
     """
     forward = functools.partial(scan, neuron)
     # A function that closes over traced numbers can't have a backward pass of its own.
     if not currents.size or neuron.facts.traced:
         return forward(params, currents, state)
     if state is not None:
-        return recomputed(forward, platform)(params, currents, state)
-    if (platform or jax.default_backend()) != "gpu":
-        return recomputed(forward, platform)(params, currents)
+        return recomputed(forward)(params, currents, state)
+    if jax.default_backend() != "gpu":
+        return recomputed(forward)(params, currents)
     from lnm_jax.neurons import kernel  # which imports Pallas
 
     reason = kernel.refusal(neuron, params, currents)
     if reason:
         _log_once(reason)
-        return forward(params, currents)
-    return kernel.run(neuron, params, currents)
+    by_kernel = forward if reason else functools.partial(kernel.run, neuron)
+    # A host with a GPU may compute on its CPU as well.
+    return jax.lax.platform_dependent(params, currents, cuda=by_kernel, default=recomputed(forward))
 
 
 BACKENDS = {"scan": scan, "fused": fused}
-# What was measured fastest (docs/neurons.md); a platform that is not here was not measured.
-FASTEST = {"cpu": "fused", "gpu": "fused"}
 
 
 def run(
@@ -138,7 +133,7 @@ def run(
       state: before the first timestep; None for the reset state.
       return_state: return (spikes, state after the last timestep), by a scan.
       backend: "scan" (`jax.lax.scan`, unrolled for few timesteps), "fused" (keeps only currents for
-        the backward pass; a Pallas kernel on GPUs), or "auto", the fastest for the platform.
+        the backward pass; a Pallas kernel on GPUs), or "auto", which is "fused" (docs/neurons.md).
     Returns: (T, ...) spikes, 0 or 1, in the currents' dtype.
     Raises: ValueError for an unknown backend, currents without a time axis, with T = 0 or of an
       integer dtype, or the state of a `Parallel`.
@@ -150,7 +145,7 @@ def run(
             raise ValueError("a parallel neuron sees all timesteps at once: it has no state")
         return neuron.fire(params, neuron.integrate(params, currents)).astype(currents.dtype)
     if backend == "auto":
-        backend = FASTEST.get(jax.default_backend(), "scan")
+        backend = "fused"
     if return_state:
         return streamed(neuron, params, currents, state)
     return BACKENDS[backend](neuron, params, currents, state)

@@ -16,6 +16,20 @@ AXIS = "devices"
 HEARTBEAT = 20
 
 
+def check_platform() -> None:
+    """Has jax find its devices, before anything else asks for them.
+
+    Raises: ConfigError if there are none of the platform that was asked for.
+    """
+    try:
+        jax.devices()
+    except (AssertionError, RuntimeError):
+        raise ConfigError(
+            f"JAX_PLATFORMS={jax.config.jax_platforms}: jax finds no such device; unset it, or "
+            "install jax for it, such as pip install 'jax[cuda12]'"
+        ) from None
+
+
 def initialize(fields) -> None:
     """Connects this process with the others of a run, before anything else uses jax.
 
@@ -25,6 +39,7 @@ def initialize(fields) -> None:
     Raises: ConfigError if the others can't be reached.
     """
     if not fields.enabled:
+        check_platform()
         return
     # Its handler of SIGTERM would take the place of the run's own, see `loop.Interrupts`.
     jax.config.update("jax_enable_preemption_service", False)

@@ -205,6 +205,7 @@ def load(
     started = time.monotonic()
     directory = os.path.expanduser(directory)
     config = configuration.read(directory)
+    parallel.check_platform()
     with Checkpoints(os.path.join(directory, "checkpoints"), keep=1) as checkpoints:
         if checkpoints.latest is None:
             raise ConfigError(
