@@ -154,7 +154,7 @@ def test_the_diagnosis_follows_the_order_of_computation():
         return health.first_non_finite(loss, state.replace(params=params), x)
 
     assert named() == "the optimizer's step"
-    assert named(x=x * jnp.inf) == "layer one"
+    assert named(x=x * jnp.inf) == "the batch"
     big = jax.tree.map(lambda leaf: leaf, params)
     big["two"]["kernel"] = jnp.full((1, 1), 1e38)
     big["one"]["kernel"] = jnp.full((1, 1), 1e3)

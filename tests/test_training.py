@@ -486,7 +486,9 @@ def test_the_best_epoch_is_one_and_the_same_everywhere(config, monkeypatch, capl
     """The first of equals, and it has a checkpoint, whatever checkpoint.every_epochs is."""
     given, evaluate = iter((50.0, 70.0, 70.0, 60.0)), experiment.evaluate
     monkeypatch.setattr(
-        experiment, "evaluate", lambda *args: evaluate(*args) | {"accuracy": next(given)}
+        experiment,
+        "evaluate",
+        lambda *args, **more: evaluate(*args, **more) | {"accuracy": next(given)},
     )
     config.epochs, config.checkpoint.every_epochs, config.checkpoint.keep = 4, 4, 1
     run = loop.train(config)

@@ -95,6 +95,8 @@ class Network:
         results, spikes, margin, x = {}, {}, np.inf, np.asarray(images, np.float32)
         if x.shape[1:] != tuple(self.graph["example"]):
             raise ValueError(f"images must be (B, *{self.graph['example']}), got {x.shape}")
+        if not np.isfinite(x).all():  # which would have a class all the same
+            raise ValueError("images must be finite, got NaN or infinity")
         x = (x - np.float32(self.graph["mean"])) / np.float32(self.graph["std"])
         for node in self.graph["nodes"]:
             kind, name = node["kind"], node["name"]

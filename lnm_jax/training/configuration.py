@@ -168,6 +168,11 @@ def located(config):
     return changed(config, **paths)
 
 
+def path_of(config) -> str:
+    """The directory that a configuration runs in."""
+    return os.path.join(config.directory, config.name or derived_name(config))
+
+
 def changed(config, **fields):
     """A locked copy of a configuration with other values."""
     config = config.copy_and_resolve_references()
