@@ -25,6 +25,7 @@ FROZEN = pathlib.Path(__file__).resolve().parent / "frozen" / "bundle.json"
 NETWORKS = {
     "projection": {},
     "padding, stem pool, head": exporting.PADDED,
+    "dense": exporting.DENSE,
     "max pools, channels, soft": {
         "model.stem_pool": "max",
         "model.pooling": "max",

@@ -132,7 +132,7 @@ class Network:
             return {
                 "add": lambda: x + other,
                 "repeat": lambda: np.repeat(x, node["timesteps"], 0),
-                "flatten": lambda: x.reshape(*x.shape[:2], -1),
+                "flatten": lambda: x.reshape(*x.shape[:2], *node["shape"]),
                 "average_space": lambda: x.mean((2, 3)),
                 "max_space": lambda: x.max((2, 3)),
                 "average_time": lambda: x.mean(0),
