@@ -42,7 +42,7 @@ RESUMED_FIELDS = ("epochs", "data.directory", "data.accept_changes", "progress")
 
 
 def _name(field, value):
-    if value in (".", "..") or "/" in value or "\0" in value:
+    if value in (".", "..") or {"/", os.sep, "\0"} & set(value):
         raise ValueError(f"{field} must be the name of one directory, got {value!r}")
 
 
