@@ -163,6 +163,7 @@ BAD = [
     (["--config.seed=4294967296"], "config.seed must be an integer <= 4294967295, got 4294967296"),
     (["--config.epochs=2147483648"], "config.epochs must be an integer <= 2147483647, got"),
     (["--config.epochs=x"], "--config.epochs=x: must be an integer"),
+    (["--config.data.flip=yes"], "--config.data.flip=yes: must be true or false"),
     (["--config.neuron.kind=LIF"], "got 'LIF' (did you mean 'lif'?)"),
 ]
 
@@ -188,6 +189,7 @@ def test_bad_input_gets_one_line_and_writes_nothing(
         ("import os\nos.foo", "my.py, line 2: AttributeError: module 'os' has no attribute 'foo'"),
         ("def get_config(", "my.py, line 1: SyntaxError"),
         ("x = 1", "--config=my.py: has no function get_config"),
+        ("get_config = dict", "--config=my.py: get_config must return a ConfigDict, got dict"),
     ],
 )
 def test_what_is_wrong_in_a_users_file_is_said_with_its_line(
