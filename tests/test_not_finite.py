@@ -6,7 +6,7 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lnm_jax import data, neurons
-from lnm_jax.analysis import report
+from lnm_jax.analysis import report, verification
 from lnm_jax.errors import NonFiniteError
 from lnm_jax.export import network
 from lnm_jax.training import experiment, health
@@ -48,6 +48,14 @@ def test_a_parameter_that_is_nan_is_named(name, trained_run):
     with pytest.raises(NonFiniteError, match=r"parameter stem_spike/neuron/theta$") as raised:
         LOOKS[name](ill)
     assert str(raised.value).startswith(f"{trained_run.directory}: ")
+
+
+def test_a_check_of_a_run_says_it(trained_run):
+    ill = with_array(trained_run, THETA, lambda x: x * np.nan)._replace(records=[])
+    holds, words = verification._evaluated("last", ill)
+    assert (holds, words) == (
+        False, "last checkpoint, step 6: not finite: parameter stem_spike/neuron/theta"
+    )  # fmt: skip
 
 
 def test_what_is_first_is_named(trained_run):
