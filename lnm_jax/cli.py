@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from lnm_jax import checks, configs, launch
 from lnm_jax.errors import ConfigError, ReportedError, missing_extra
@@ -57,7 +57,11 @@ def _from_file(path: str):
         module = runpy.run_path(path)
         if "get_config" not in module:
             raise ConfigError(f"--config={path}: has no function get_config")
-        return module["get_config"]()
+        config = module["get_config"]()
+        if not isinstance(config, ConfigDict):
+            found = type(config).__name__
+            raise ConfigError(f"--config={path}: get_config must return a ConfigDict, got {found}")
+        return config
     except ConfigError:
         raise
     except Exception as error:  # whatever somebody's own code raises
@@ -99,6 +103,7 @@ def _overridden(config, argv: list[str]) -> tuple[Any, list[str], str | None]:
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split()).removeprefix("flag ")
         reason = re.sub(r"invalid literal for int.*", "must be an integer", reason)
+        reason = re.sub(r"\('Non-boolean argument.*", "must be true or false", reason)
         reason = re.sub(r"could not convert string to float.*", "must be a number", reason)
         raise ConfigError(reason) from None
     return values["config"].value, rest, values["resume"].value

@@ -38,9 +38,9 @@ class ConfigError(ReportedError, ValueError):
 
 
 class NonFiniteError(ReportedError, ArithmeticError):
-    """Training whose numbers left the finite range and did not come back.
+    """Numbers that left the finite range, in training that did not come back or in what is asked.
 
-    The line names where they left and the last good state.
+    The line names where they left, and of training the last good state.
     """
 
     status, alone = 3, False  # of numbers that all have

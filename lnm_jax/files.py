@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
@@ -11,6 +10,7 @@ import os
 import platform
 import shutil
 import sys
+import time
 import uuid
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +18,14 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from lnm_jax.errors import ConfigError
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows, which says PermissionError where POSIX would block
+    import msvcrt
+
+    fcntl = None
+HELD = BlockingIOError if fcntl else PermissionError
 
 
 @contextlib.contextmanager
@@ -70,12 +78,35 @@ def write(path: str, content: str | bytes, advice: str = "") -> None:
         file.write(content)
 
 
+def lock(file, *, wait: bool = False) -> bool:
+    """Locks an open file against whoever opens it too; returns whether it could.
+
+    The system drops the lock when this process ends, however it ends.
+
+    Args:
+      file: open for writing.
+      wait: until the one that has it ends.
+    Raises: OSError on a file system without locks.
+    """
+    while True:
+        try:
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            else:  # a byte behind all content, which others may read
+                file.seek(2**30)
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            return True
+        except HELD:
+            if not wait:
+                return False
+            time.sleep(0.2)
+
+
 @contextlib.contextmanager
 def locked(path: str, held: Callable[[str], str], *, wait: bool = False) -> Iterator[None]:
     """Keeps out other processes that lock the same file.
 
-    The kernel drops the lock when this process ends, however it ends. File systems without
-    locks, as some of clusters are, keep nobody out.
+    As `lock` does. File systems without locks, as some of clusters are, keep nobody out.
 
     Args:
       path: of the file, made if it is missing; it names who holds it.
@@ -87,14 +118,13 @@ def locked(path: str, held: Callable[[str], str], *, wait: bool = False) -> Iter
         file = open(path, "a+")  # noqa: SIM115 closed below, which drops the lock
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            line = held(file.read().strip() or "unknown")
-            if not wait:
-                raise ConfigError(line) from None
-            print(line, file=sys.stderr)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            if not lock(file):
+                file.seek(0)
+                line = held(file.read().strip() or "unknown")
+                if not wait:
+                    raise ConfigError(line)
+                print(line, file=sys.stderr)
+                lock(file, wait=True)
         except OSError:  # without locks
             yield
             return
@@ -149,7 +179,7 @@ def _sync(path: str) -> None:
     """Has a file, or those in a folder, on disk."""
     for folder, _, names in os.walk(path) if os.path.isdir(path) else [("", [], [path])]:
         for name in names:
-            with open(os.path.join(folder, name), "rb") as file:
+            with open(os.path.join(folder, name), "rb+") as file:  # Windows syncs no other
                 os.fsync(file.fileno())
 
 

@@ -8,6 +8,7 @@ from lnm_jax.training import experiment, run_directory
 from lnm_jax.training.run import Run
 
 EVENTS = {"model.name": "vggsnn", "model.stem": None, "model.blocks": None}
+DENSE = {"model.name": "mlp", "model.stem": None, "model.blocks": None, "model.widths": (8, 6)}
 PADDED = {
     "model.widths": (4, 6),
     "model.blocks": (1, 1),

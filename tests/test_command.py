@@ -14,7 +14,7 @@ import pytest
 from events_file import agree
 
 from lnm_jax import cli
-from lnm_jax.training import configuration, experiment, metrics, run_directory
+from lnm_jax.training import configuration, experiment, loop, metrics, run_directory
 from lnm_jax.training.checkpoint import Checkpoints
 
 
@@ -96,6 +96,15 @@ def test_eight_devices_give_the_parameters_of_one(command, tmp_path):
         states[0].batch_stats,
         states[1].batch_stats,
     )
+    # One device goes on where eight were: with the same batches, whose losses differ by more.
+    records = []
+    for name in ("one", "eight"):
+        config = digits_like(tmp_path / "runs" / name)
+        config.epochs = 2
+        records.append(loop.train(config, must_resume=True).records)
+    assert [x["step"] for x in records[1]] == [2, 3, 4, 6, 6]
+    for a, b in zip(*records, strict=True):
+        np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-2)
 
 
 def digits_like(directory):
@@ -174,6 +183,7 @@ BAD = [
     (["--config.seed=4294967296"], "config.seed must be an integer <= 4294967295, got 4294967296"),
     (["--config.epochs=2147483648"], "config.epochs must be an integer <= 2147483647, got"),
     (["--config.epochs=x"], "--config.epochs=x: must be an integer"),
+    (["--config.data.flip=yes"], "--config.data.flip=yes: must be true or false"),
     (["--config.neuron.kind=LIF"], "got 'LIF' (did you mean 'lif'?)"),
 ]
 
@@ -199,6 +209,7 @@ def test_bad_input_gets_one_line_and_writes_nothing(
         ("import os\nos.foo", "my.py, line 2: AttributeError: module 'os' has no attribute 'foo'"),
         ("def get_config(", "my.py, line 1: SyntaxError"),
         ("x = 1", "--config=my.py: has no function get_config"),
+        ("get_config = dict", "--config=my.py: get_config must return a ConfigDict, got dict"),
     ],
 )
 def test_what_is_wrong_in_a_users_file_is_said_with_its_line(

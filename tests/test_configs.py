@@ -10,7 +10,8 @@ import pytest
 
 from lnm_jax import models, neurons
 from lnm_jax.configs import base
-from lnm_jax.training import configuration
+from lnm_jax.errors import ConfigError
+from lnm_jax.training import configuration, loop
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COLUMNS = {
@@ -145,3 +146,26 @@ def test_the_slurm_script_runs_any_configuration(tmp_path):
         "--config.seed=3",
     ]
     assert subprocess.run(command[:2], env=env, capture_output=True).returncode != 0
+
+
+@pytest.mark.parametrize("field", configuration.flatten(base.get_config()))
+def test_a_value_of_another_type_is_one_line_that_names_the_field(field):
+    default = configuration.flatten(base.get_config())[field]
+    wrong = [object(), {"a": 1}, "0.1" if isinstance(default, bool | int | float) else 1.5]
+    for value in wrong if default is None else [None, *wrong]:
+        config = base.get_config()
+        with config.ignore_type():
+            config.update_from_flattened_dict({field: value})
+        with pytest.raises(ConfigError, match=rf"^config\.{field} must be .*, got ") as raised:
+            loop.train(config)
+        assert "\n" not in str(raised.value)
+
+
+def test_what_is_no_configuration_is_said():
+    config = base.get_config().copy_and_resolve_references()
+    with config.unlocked():
+        del config.epochs
+    with pytest.raises(ConfigError, match=r"^config\.epochs must be an integer, got nothing$"):
+        loop.train(config)
+    with pytest.raises(ConfigError, match=r"^config must be a ConfigDict .*, got NoneType$"):
+        loop.train(None)

@@ -231,3 +231,11 @@ def test_digits_are_recorded_in_their_own_split_and_told_apart(tmp_path, monkeyp
     model = KNeighborsClassifier(1).fit(flat(dataset.train), dataset.train.labels)
     # By chance 50 % or more of ten would be right one time in 600.
     assert model.score(flat(dataset.test), dataset.test.labels) >= 0.5
+
+
+@pytest.mark.parametrize(
+    "light", [np.full((4, 4), np.nan), np.full((4, 4), -1), np.ones((4, 4, 3))]
+)
+def test_light_that_is_none_is_refused(light):
+    with pytest.raises(ValueError, match=r"^light must be \(H, W\), finite and not below 0, got"):
+        event_camera.record(light)

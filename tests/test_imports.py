@@ -1,7 +1,10 @@
 """Imports go down only: a package may import the packages it stands on, and no other."""
 
 import ast
+import os
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -94,10 +97,53 @@ def test_imports_go_down_only(package):
 
 @pytest.mark.parametrize("package", ALLOWED_AT_TOP)
 def test_optional_packages_are_imported_where_they_are_used(package):
-    import sys
-
     own = ALLOWED_AT_TOP[package] | {"lnm_jax"} | set(sys.stdlib_module_names)
     for path in (path for name, path in modules() if name == package):
         for node in ast.parse(path.read_text()).body:  # statements of the module itself
             if isinstance(node, ast.Import | ast.ImportFrom):
                 assert {name.split(".")[0] for name in imported(node)} <= own, path
+
+
+# A system without the modules of POSIX, as far as this package sees it; msvcrt counts locks.
+ELSEWHERE = """
+import builtins, importlib, pkgutil, sys, types
+
+def import_(name, names=None, *others, found=builtins.__import__):
+    if (names or {}).get("__name__", "").startswith("lnm_jax"):
+        if name == "msvcrt":
+            return types.SimpleNamespace(LK_NBLCK=2, locking=lambda *args: locks.append(args))
+        if name in {"fcntl", "grp", "pwd", "resource", "termios"}:
+            raise ModuleNotFoundError(name, name=name)
+    return found(name, names, *others)
+
+locks = []
+builtins.__import__ = import_
+import lnm_jax
+for module in pkgutil.walk_packages(lnm_jax.__path__, "lnm_jax."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+from lnm_jax.configs import interval
+config = interval.get_config()
+config.directory, config.name, config.epochs = sys.argv[1], "run", 1
+config.data.examples = config.data.batch_size
+run = lnm_jax.load(lnm_jax.train(config).directory)
+assert int(run.state.step) == 1 and len(locks) == 1
+"""
+
+
+def test_importing_and_training_need_no_module_of_posix(tmp_path):
+    command = [sys.executable, "-W", "error", "-c", ELSEWHERE, str(tmp_path)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert not ended.returncode, ended.stderr
+
+
+def test_nothing_of_os_is_used_that_is_of_posix_alone():
+    """But where it is asked for first, as `launch` does."""
+    posix = {"execv", "fork", "getuid", "killpg", "mkfifo", "setsid", "statvfs", "sysconf", "uname"}
+    used = set()
+    for name, path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and getattr(node.value, "id", None) == "os":
+                assert hasattr(os, node.attr)
+                used |= {(name, node.attr)} if node.attr in posix else set()
+    assert used == {("launch", "execv")}

@@ -15,7 +15,7 @@ ROUNDING = 1e-5
 
 
 class Neurons:
-    """An IF or LIF node by forward Euler, in float32."""
+    """An IF or LIF node by forward Euler from v = 0, in float32."""
 
     def __init__(self, node, dt):
         self.node, self.dt = node, dt
@@ -24,7 +24,7 @@ class Neurons:
     def __call__(self, current):
         node, reset = self.node, np.float32(self.node.v_reset)
         if self.v is None:
-            self.v = np.zeros(current.shape, np.float32) + reset
+            self.v = np.zeros(current.shape, np.float32)
             self.margin = np.full(len(current), np.inf)
         change = np.float64(node.r) * current
         if isinstance(node, nir.LIF):
@@ -42,6 +42,7 @@ def apply(node, x):
     if isinstance(node, nir.Affine):
         return x @ node.weight.T + node.bias
     if isinstance(node, nir.Flatten):
+        assert node.start_dim == -len(node.input_type["input"])  # the same with the batch's axis
         return x.reshape(len(x), -1)
     x = np.moveaxis(x, 1, -1)
     if isinstance(node, nir.AvgPool2d):
@@ -97,6 +98,8 @@ def agree(exported, graph, images):
 LIF_TYPE = {
     "lif, head, padding": exporting.PADDED | {"neuron.kind": "lif"},
     "plif a channel": {"neuron.kind": "plif", "spiking.sharing": "channel"},
+    "lif, v_reset": {"neuron.kind": "lif", "neuron.v_reset": -0.3},
+    "plif, dense": exporting.DENSE | {"neuron.kind": "plif", "neuron.v_reset": 0.1},
     "if, events": exporting.EVENTS | {"neuron.kind": "if", "model.widths": ((4,), (5,))},
 }
 
@@ -146,7 +149,11 @@ def test_the_nearest_lif_of_a_line_inside_its_bound_is_that_line(config):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"neuron.reset": "soft"}, "config.neuron.reset soft: NIR's neurons have the hard"),
+        (
+            {"neuron.reset": "soft"},
+            "config.neuron.reset soft: NIR's neurons have the hard reset only; --format bundle and "
+            "stablehlo have it",
+        ),
         ({"model.stem_pool": "max"}, "max_pool_1: NIR has no max pool"),
         ({"model.pooling": "max", "neuron.kind": "lif"}, "max_space_1: NIR has no max pool"),
     ],

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from conftest import PUBLISHED
 from ml_collections import ConfigDict
 
 from lnm_jax import data, models, neurons
@@ -308,6 +309,60 @@ def test_the_logged_window_is_the_mean_of_its_steps(run):
     np.testing.assert_allclose([np.mean(seen[:2]), np.mean(seen[2:4])], logged[:2], rtol=1e-6)
 
 
+def test_the_logged_rate_is_what_the_optimizer_used(config, monkeypatch):
+    """At each step, of weights and of neurons: with warm-up, a step left out and epochs added."""
+    config.update_from_flattened_dict(PUBLISHED)
+    config.optimizer.update({"momentum": 0.0, "weight_decay": 0.0, "warmup_epochs": 1.0})
+    config.log_every = 1
+    digits = data.load("digits")
+    train = digits.train._replace(images=digits.train.images.astype(np.float32))
+    dataset = digits._replace(
+        train=train, test=data.Split(digits.test.images.astype(np.float32), digits.test.labels)
+    )
+    used, build = {}, experiment.build
+
+    def watched(*args, **things):
+        this = build(*args, **things)
+        gradient = jax.jit(jax.grad(this.loss, has_aux=True))
+
+        def step(state, batch):
+            before = jax.device_get(state)
+            number = int(before.step) + 1
+            if number == 4:
+                batch = batch | {"image": batch["image"] * np.nan}
+            gradients, _ = gradient(before.params, before, batch)
+            state, values = this.train_step(state, batch)
+            moved = jax.tree.map(np.subtract, before.params, jax.device_get(state.params))
+            leaves, gradients = map(jax.tree_util.tree_leaves_with_path, (moved, gradients))
+            for name in ("neurons", "weights"):
+                pairs = [
+                    (np.ravel(x), np.ravel(g))
+                    for (path, x), (_, g) in zip(leaves, gradients, strict=True)
+                    if optimizer.group(path) == name
+                ]
+                x, g = map(np.concatenate, zip(*pairs, strict=True))
+                used[number, name] = None if number == 4 else x @ g / (g @ g)
+                assert number != 4 or not x.any()
+            return state, values
+
+        return this._replace(train_step=step)
+
+    monkeypatch.setattr(experiment, "build", watched)
+    fields = config.optimizer
+    loop.train(config, dataset=dataset)
+    config.epochs = 3
+    records = loop.train(config, dataset=dataset, must_resume=True).records
+    logged = {x["step"]: x["learning_rate"] for x in records if x["split"] == "train"}
+    assert list(logged) == list(range(1, 10))
+    highest = {"neurons": fields.neuron_learning_rate, "weights": fields.learning_rate}
+    for (number, group), rate in used.items():
+        if rate is not None:
+            wanted = logged[number] * highest[group] / fields.learning_rate
+            np.testing.assert_allclose(rate, wanted, rtol=1e-3, atol=1e-8)
+    assert logged[1] == 0
+    assert max(logged.values()) == pytest.approx(fields.learning_rate)
+
+
 def test_nothing_is_compiled_after_the_first_steps(run):
     compiled = []
 
@@ -488,7 +543,9 @@ def test_the_best_epoch_is_one_and_the_same_everywhere(config, monkeypatch, capl
     """The first of equals, and it has a checkpoint, whatever checkpoint.every_epochs is."""
     given, evaluate = iter((50.0, 70.0, 70.0, 60.0)), experiment.evaluate
     monkeypatch.setattr(
-        experiment, "evaluate", lambda *args: evaluate(*args) | {"accuracy": next(given)}
+        experiment,
+        "evaluate",
+        lambda *args, **more: evaluate(*args, **more) | {"accuracy": next(given)},
     )
     config.epochs, config.checkpoint.every_epochs, config.checkpoint.keep = 4, 4, 1
     run = loop.train(config)

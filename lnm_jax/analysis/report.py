@@ -72,6 +72,8 @@ def make(run: Run | str, *, examples: int = EXAMPLES, loss: float = degrees.LOSS
     """The report of a run. Args as in `write`."""
     run = load(run) if _is_path(run) else run
     page = Page(os.path.basename(os.path.normpath(run.directory)))
+    # First: it says what is not finite.
+    found = recording.evaluate(run, run.state.params, examples=examples)
     recorded = recording.record(run, examples=examples)
     named = naming.picture(run, recorded)
     reduced = None
@@ -79,7 +81,7 @@ def make(run: Run | str, *, examples: int = EXAMPLES, loss: float = degrees.LOSS
         reduced = degrees.reduce(run, recorded, examples=examples, loss=loss)
     for sentence in conclusion.sentences(run, recorded, named[0], reduced and reduced[:2], loss):
         page.paragraph(sentence)
-    _facts(page, run, recorded, examples)
+    _facts(page, run, recorded, found)
     _training(page, run)
     _confusion(page, run, recorded)
     _dynamics(page, run, recorded)
@@ -92,8 +94,7 @@ def make(run: Run | str, *, examples: int = EXAMPLES, loss: float = degrees.LOSS
     return page
 
 
-def _facts(page, run, recorded, examples):
-    found = recording.evaluate(run, run.state.params, examples=examples)
+def _facts(page, run, recorded, found):
     page.facts(
         [
             ("accuracy", f"{found['accuracy']:.2f} % of {recorded.examples} test examples"),

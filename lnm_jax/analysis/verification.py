@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lnm_jax import data, models
-from lnm_jax.errors import ConfigError
+from lnm_jax.errors import ConfigError, NonFiniteError
+from lnm_jax.training import health
 from lnm_jax.training.run import Run, load
 
 TOLERANCE = 1e-4  # of a loss, relative: another machine or number of devices rounds otherwise
@@ -17,9 +18,10 @@ TOLERANCE = 1e-4  # of a loss, relative: another machine or number of devices ro
 def verify(directory: str) -> list[tuple[bool, str]]:
     """(whether it holds, in a sentence) of each thing that a run claims.
 
-    The data are those that it began with; the last and the best checkpoint give the accuracy and
-    loss of their records; no test example is a training example; MACs and weights of every layer
-    are those of the arrays that a pass through the network multiplies.
+    The data are those that it began with; the numbers of the last and the best checkpoint are
+    finite, and give the accuracy and loss of their records; no test example is a training example;
+    MACs and weights of every layer are those of the arrays that a pass through the network
+    multiplies.
 
     Args:
       directory: of the run, finished or not.
@@ -46,9 +48,14 @@ def _evaluated(name: str, run: Run) -> tuple[bool, str]:
     step = int(run.state.step)
     records = [r for r in run.records if (r["split"], r["step"]) == ("test", step)]
     what = f"{name} checkpoint, step {step}"
+    if found := health.non_finite_array(run.variables):
+        return False, f"{what}: not finite: {found}"
     if not records:
         return True, f"{what}: no evaluation is recorded"
-    found = run.evaluate()
+    try:
+        found = run.evaluate()
+    except NonFiniteError as error:
+        return False, f"{what}: {error}"
     same = found["accuracy"] == records[0]["accuracy"]
     same &= bool(np.isclose(found["loss"], records[0]["loss"], rtol=TOLERANCE))
     words = (

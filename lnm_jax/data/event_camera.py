@@ -194,7 +194,10 @@ def record(
       seed: of the noise; the rest has no chance in it.
     Returns: (N,) of `EVENT`: t in microseconds, sorted, from 0 to the duration; x to the right
       and y down, pixels; p, True for ON.
+    Raises: ValueError for light of another shape, that is not finite or below 0.
     """
+    if light.ndim != 2 or not (np.isfinite(light) & (light >= 0)).all():
+        raise ValueError(f"light must be (H, W), finite and not below 0, got shape {light.shape}")
     log_light = np.log(camera.black + (1 - camera.black) * render(light, motion.loop()))
     on, off = thresholds(camera, light.shape)
     duration, (height, width) = motion.duration_us, light.shape

@@ -7,7 +7,6 @@ prepared by it. ImageNet is read from a folder tree where it is not prepared.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import io
 import os
@@ -22,7 +21,7 @@ import numpy as np
 from lnm_jax.data import crops, folder
 from lnm_jax.data.dataset import Dataset, Split, Stream
 from lnm_jax.errors import ConfigError
-from lnm_jax.files import cached, stamps
+from lnm_jax.files import cached, lock, stamps
 
 INFO = "dataset_info.json"  # TensorFlow Datasets writes it last
 IMAGENET = "imagenet2012"
@@ -113,8 +112,8 @@ def prepare_cifar(name: str, directory: str | os.PathLike) -> pathlib.Path:
     root = pathlib.Path(directory)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with open(root / f".{name}.lock", "a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # the system releases it, however the process ends
+        with open(root / f".{name}.lock", "a") as file:
+            lock(file, wait=True)
             if locate(name, root) is None:
                 _build(name, root, _download(ARCHIVES[name], root / "downloads"))
     except (OSError, RuntimeError) as error:  # array_record raises the second

@@ -126,7 +126,10 @@ def describe(neuron: Neuron, fields: Mapping, params: Mapping) -> tuple[dict, di
                 "neurons.Facts"
             )
         known = (name for name in neurons.NEURONS if _exportable(neurons.build(name)))
-        raise ConfigError(f"{kind}: only neurons of one variable can ({', '.join(known)})")
+        raise ConfigError(
+            f"{kind}: only neurons of one variable can ({', '.join(known)}), "
+            "but for --format stablehlo, which takes all"
+        )
     facts = {
         "bound": "none",
         "limit": float(fields["clip"]),

@@ -35,7 +35,7 @@ class Node(NamedTuple):
       kind: "input", "convolution", "dense", "spiking"; "add" of two; "repeat", which shows static
         images at every timestep; "average_pool", "max_pool"; "average_space", "max_space" over
         height and width; "subsample" to every stride-th pixel, "pad_channels" with zeros behind;
-        "flatten" of (H, W, C); "average_time", the last.
+        "flatten" of (H, W, C), to (N,) or (1, 1, N); "average_time", the last.
       inputs: names of the nodes it takes.
       shape: of its result, without time and batch, channels last.
       fields: stride, padding, size and the like, by name.
@@ -175,7 +175,7 @@ class _Walk:
             raise _unknown(f"reshape to {new}")
         if new[lead:] == old:
             return _Value(x.node, lead)
-        if new[lead:] != (math.prod(old),):
+        if new[lead:] not in ((math.prod(old),), (1, 1, math.prod(old))):
             raise _unknown(f"reshape to {new}")
         return _Value(self.node("flatten", [x.node], new[lead:]), lead)
 

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
 from lnm_jax.data import augment
-from lnm_jax.errors import ConfigError
+from lnm_jax.errors import ConfigError, NonFiniteError
 from lnm_jax.export import graph
 from lnm_jax.layers import NORMS
 from lnm_jax.layers.spiking import fold_membrane_norm
-from lnm_jax.training import configuration, experiment, losses, parallel, steps
+from lnm_jax.training import configuration, experiment, health, losses, parallel, steps
 from lnm_jax.training.run import Run
 
 
@@ -111,7 +111,8 @@ KNOWN = {
 def prepare(run: Run) -> Network:
     """The network of a run, ready for export.
 
-    Raises: ConfigError if its model holds an operation that no export knows.
+    Raises: ConfigError if its model holds an operation that no export knows; NonFiniteError if an
+      array of it holds NaN or infinity.
     """
     this = run.experiment
     fields = configuration.flatten(this.config)
@@ -123,6 +124,8 @@ def prepare(run: Run) -> Network:
             )
     if this.config.spiking.membrane_norm:
         raise ConfigError(f"{run.directory}: exports do not know config.spiking.membrane_norm")
+    if found := health.non_finite_array(run.state.variables):
+        raise NonFiniteError(f"{run.directory}: can't be exported, not finite: {found}")
     model, variables = fold_batch_norm(this.model, run.state.variables)
     # Exports compute in float32 whatever the run did, and need no backward pass.
     model = model.clone(dtype=jnp.float32, backend="scan", remat="none")
@@ -140,5 +143,5 @@ def accuracy(network: Network) -> float:
         loss=loss,
         axis_name=parallel.AXIS,
     )
-    this = this._replace(eval_step=parallel.parallel(step, donate=False))
+    this = this._replace(model=model, eval_step=parallel.parallel(step, donate=False))
     return experiment.evaluate(this, {"params": network.params})["accuracy"]

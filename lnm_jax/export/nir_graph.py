@@ -2,9 +2,13 @@
 
 NIR's LIF is tau v' = (v_leak - v) + R I, a spike where v > v_threshold, v = v_reset after it.
 A forward Euler step of `DT` is v + dt / tau (v_leak - v + R I), which is our v - k v + g I for
-tau = dt / k, R = g / k, v_leak = 0: LIF has k = 1 - decay and g = 1, PLIF k = g = a. With k = 0
+tau = dt / k, R = g / k: LIF has k = 1 - decay and g = 1, PLIF k = g = a. With k = 0
 it is NIR's IF of R = g / dt. Ours spikes at v >= v_th, which for float32 is v > the number below
 v_th. A node with several incoming edges takes their sum: that is how shortcuts are written.
+
+NIR does not say where v starts, and readers start at 0, at v_reset or at v_leak. Ours starts at
+v_reset; so potentials are written relative to it: v_reset = 0, v_leak = -v_reset, and a threshold
+that is as much lower.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from lnm_jax.export.network import Network, accuracy
 from lnm_jax.neurons import Facts
 
 DT = 1e-4  # seconds a timestep: what NIR's readers assume
+OTHERS = "--format bundle and stablehlo have it"
 
 
 def best_lif(network: Network) -> dict[str, np.ndarray]:
@@ -86,26 +91,31 @@ def build(network: Network):
     neuron = network.model.neuron.facts
     if neuron.reset_name not in ("hard", None):  # without any it describes itself to no export
         raise ConfigError(
-            f"config.neuron.reset {neuron.reset_name}: NIR's neurons have the hard reset only"
+            f"config.neuron.reset {neuron.reset_name}: NIR's neurons have the hard reset only; "
+            f"{OTHERS}"
         )
     for node in network.nodes:
         if node.kind in ("max_pool", "max_space"):
             raise ConfigError(
                 f"{node.name}: NIR has no max pool; it has average ones (config.model.pooling, "
-                "config.model.stem_pool)"
+                f"config.model.stem_pool); {OTHERS}"
             )
     lines = _own_lines(network)
     if lines is None:
         leaks = best_lif(network)
         lines = {name: (leak, np.float32(1)) for name, leak in leaks.items()}
         network = with_lif(network, leaks)
-    nodes, edges, sources = {}, [], {}
+    nodes, edges, sources, vectors = {}, [], {}, set()
     for node in network.nodes:
         before = [source for name in node.inputs for source in sources[name]]
-        if node.kind in ("add", "repeat"):  # sums of edges; the same input at every timestep
+        flat = bool(node.inputs) and vectors.issuperset(node.inputs)
+        if flat or node.kind == "flatten":
+            vectors.add(node.name)
+        # Sums of edges; the same input at every timestep; what is flat already.
+        if node.kind in ("add", "repeat") or (flat and node.kind == "flatten"):
             sources[node.name] = before
             continue
-        made = _nodes(nir, network, node, neuron, lines)
+        made = _nodes(nir, network, node, neuron, lines, flat)
         for name, made_node in made.items():
             nodes[name] = made_node
             edges += [(source, name) for source in before]
@@ -139,8 +149,8 @@ def _own_lines(network: Network) -> dict | None:
     return lines
 
 
-def _nodes(nir, network: Network, node: Node, neuron: Facts, lines: dict) -> dict:
-    """The NIR nodes of one of ours, in a chain."""
+def _nodes(nir, network: Network, node: Node, neuron: Facts, lines: dict, flat: bool) -> dict:
+    """The NIR nodes of one of ours, in a chain; flat: its inputs are vectors, or (1, 1, N)."""
     name = node.name.replace("/", "_")  # NIR's readers make Python names of them
     params = network.of(node.name)
     inputs = next((n.shape for n in network.nodes if n.name in node.inputs[:1]), ())
@@ -149,17 +159,19 @@ def _nodes(nir, network: Network, node: Node, neuron: Facts, lines: dict) -> dic
         return {name: nir.Input({"input": np.array(shape)})}
     if node.kind == "average_time":
         return {"output": nir.Output({"output": np.array(node.shape)})}
-    if node.kind == "convolution":
+    if node.kind == "convolution" and not flat:
         kernel, bias = np.asarray(params["kernel"]), np.asarray(params["bias"])
         return {name: _convolution(nir, kernel, bias, node.fields, inputs)}
-    if node.kind == "dense":
+    if node.kind in ("dense", "convolution"):
         kernel = np.asarray(params["kernel"])
+        kernel = kernel.reshape(-1, kernel.shape[-1])
         for flat in (n for n in network.nodes if n.name in node.inputs and n.kind == "flatten"):
             shape = next(n.shape for n in network.nodes if n.name == flat.inputs[0])
             kernel = kernel.reshape(*shape, -1).transpose(2, 0, 1, 3).reshape(len(kernel), -1)
         return {name: nir.Affine(np.ascontiguousarray(kernel.T), np.asarray(params["bias"]))}
     if node.kind == "spiking":
-        return {name: _neuron(nir, node, neuron, *lines[node.name])}
+        shape = node.shape[-1:] if flat else _channels_first(node.shape)
+        return {name: _neuron(nir, node.name, shape, neuron, *lines[node.name])}
     if node.kind == "average_pool":
         size, stride, padding = (
             np.full(2, node.fields[key]) for key in ("size", "stride", "padding")
@@ -168,12 +180,13 @@ def _nodes(nir, network: Network, node: Node, neuron: Facts, lines: dict) -> dic
     if node.kind in ("average_space", "flatten"):
         shape = inputs if node.kind == "flatten" else (1, 1, inputs[-1])
         shape = np.array(_channels_first(shape))
-        flat = nir.Flatten(input_type={"input": shape}, start_dim=0, end_dim=-1)
+        # From the end: some readers count axes with the batch, others without.
+        flatten = nir.Flatten(input_type={"input": shape}, start_dim=-len(shape), end_dim=-1)
         if node.kind == "flatten":
-            return {name: flat}
+            return {name: flatten}
         size = np.array(inputs[:2])
         pool = nir.AvgPool2d(kernel_size=size, stride=size, padding=np.zeros(2, int))
-        return {name: pool, f"{name}_flat": flat}
+        return {name: pool, f"{name}_flat": flatten}
     if node.kind in ("subsample", "pad_channels"):  # as 1x1 convolutions of ones and zeros
         kernel = np.eye(inputs[-1], node.shape[-1], dtype=np.float32)[None, None]
         fields = {"stride": node.fields.get("stride", 1), "padding": 0}
@@ -198,9 +211,8 @@ def _convolution(nir, kernel, bias, fields, inputs):
     )
 
 
-def _neuron(nir, node: Node, neuron: Facts, leak, gain):
+def _neuron(nir, name: str, shape: tuple[int, ...], neuron: Facts, leak, gain):
     """LIF, or IF without a leak, of one layer; leak and gain are () or (C,)."""
-    shape = _channels_first(node.shape)
 
     def full(values):
         values = np.asarray(values, np.float64).reshape(-1, *(1,) * (len(shape) - 1))
@@ -208,15 +220,16 @@ def _neuron(nir, node: Node, neuron: Facts, leak, gain):
 
     if np.any(leak < 0) or (np.any(leak == 0) and np.any(leak != 0)):
         raise ConfigError(
-            f"{node.name}: its nearest LIF does not leak (f(u) = {-float(np.min(leak)):.3g} u); "
-            "NIR has leaks above 0 only"
+            f"{name}: its nearest LIF does not leak (f(u) = {-float(np.min(leak)):.3g} u); "
+            f"NIR has leaks above 0 only; {OTHERS}"
         )
-    threshold = np.nextafter(np.float32(neuron.threshold), np.float32(-np.inf))
-    firing = {"v_threshold": full(threshold), "v_reset": full(neuron.v_reset)}
+    threshold = np.float32(neuron.threshold - neuron.v_reset)
+    threshold = np.nextafter(threshold, np.float32(-np.inf))
+    firing = {"v_threshold": full(threshold), "v_reset": full(0)}
     if not np.any(leak):
         return nir.IF(r=full(gain / DT), **firing)
     leak = np.asarray(leak, np.float64)
-    return nir.LIF(tau=full(DT / leak), r=full(gain / leak), v_leak=full(0), **firing)
+    return nir.LIF(tau=full(DT / leak), r=full(gain / leak), v_leak=full(-neuron.v_reset), **firing)
 
 
 def write(network: Network, path: str) -> dict[str, float]:

@@ -95,6 +95,8 @@ class Network:
         results, spikes, margin, x = {}, {}, np.inf, np.asarray(images, np.float32)
         if x.shape[1:] != tuple(self.graph["example"]):
             raise ValueError(f"images must be (B, *{self.graph['example']}), got {x.shape}")
+        if not np.isfinite(x).all():  # which would have a class all the same
+            raise ValueError("images must be finite, got NaN or infinity")
         x = (x - np.float32(self.graph["mean"])) / np.float32(self.graph["std"])
         for node in self.graph["nodes"]:
             kind, name = node["kind"], node["name"]
@@ -130,7 +132,7 @@ class Network:
             return {
                 "add": lambda: x + other,
                 "repeat": lambda: np.repeat(x, node["timesteps"], 0),
-                "flatten": lambda: x.reshape(*x.shape[:2], -1),
+                "flatten": lambda: x.reshape(*x.shape[:2], *node["shape"]),
                 "average_space": lambda: x.mean((2, 3)),
                 "max_space": lambda: x.max((2, 3)),
                 "average_time": lambda: x.mean(0),

@@ -98,10 +98,11 @@ class Spiking(nn.Module):
     ) -> Float[Array, "T *B C"]:
         """Spikes for currents.
 
-        Sows, where a collection is asked for, "rates", mean spikes per neuron and timestep, (B,);
-        "spikes", the spikes of each neuron over time, (B, ..., C) float32; "window", the share of
-        potentials inside the surrogate's window, (B,), see `neurons.surrogate_window`; and
-        "trace", (currents, `neurons.Trace`). A jitted step that asks for none pays nothing.
+        Sows, where a collection is asked for, "rates", mean spikes per neuron and timestep, (B,),
+        NaN where currents are not finite; "spikes", those of each neuron over time, (B, ..., C)
+        float32; "window", the share of potentials inside the surrogate's window, (B,), see
+        `neurons.surrogate_window`; and "trace", (currents, `neurons.Trace`). A jitted step that
+        asks for none pays nothing.
         """
         neuron, params, state = prepared(self, currents)
         if self.window:
@@ -123,13 +124,13 @@ class Spiking(nn.Module):
             spikes = neurons.run(neuron, params, currents, state=state, backend=self.backend)
         if kept is not None:
             kept.value = after
-        sow_activity(self, spikes)
+        sow_activity(self, spikes, currents)
         if trace is not None:
             _sow(self, "trace", "over_time", (currents, trace))
         by_potential = not self.membrane_norm and not isinstance(neuron, neurons.Parallel)
         if _asked(self, "window") and by_potential:
             inside = neurons.surrogate_window(neuron, params, currents, state=state)
-            _sow_mean(self, "window", "share", inside)
+            _sow(self, "window", "share", _mean(inside))
         return spikes
 
 
@@ -161,7 +162,7 @@ class Recorded(Spiking):
             return jnp.where(spikes > 0, start, v_in), v_in
 
         _, v_in = jax.lax.scan(step, start, (currents, recorded))
-        sow_activity(self, recorded)
+        sow_activity(self, recorded, currents)
         if _asked(self, "trace"):
             trace = neurons.trace(neuron, params, currents)
             _sow(self, "trace", "over_time", (currents, trace))
@@ -265,14 +266,22 @@ def _sow(layer, collection, name, value):
         layer.sow(collection, name, value, reduce_fn=lambda _, new: new, init_fn=lambda: None)
 
 
-def _sow_mean(layer, collection, name, values):
-    """Sows a mean of each example, so that padding can be masked; values are (T, B, ...)."""
-    _sow(layer, collection, name, values.mean((0, *range(2, values.ndim)), dtype=jnp.float32))
+def _mean(values):
+    """Of each example, so that padding can be masked; values are (T, B, ...)."""
+    return values.mean((0, *range(2, values.ndim)), dtype=jnp.float32)
 
 
-def sow_activity(layer: Spiking, spikes: Float[Array, "T *B C"]) -> None:
-    """Sows "rates" and "spikes" where they are asked for."""
+def sow_activity(
+    layer: Spiking, spikes: Float[Array, "T *B C"], currents: Float[Array, "T *B C"]
+) -> None:
+    """Sows "rates" and "spikes" where they are asked for.
+
+    The rate of an example whose currents are not all finite is NaN: infinite ones would give
+    plausible spikes.
+    """
     fired = spikes != 0  # a ternary spike may be -1
-    _sow_mean(layer, "rates", "rate", fired)
+    if _asked(layer, "rates"):
+        finite = jnp.isfinite(currents).all((0, *range(2, currents.ndim)))
+        _sow(layer, "rates", "rate", jnp.where(finite, _mean(fired), jnp.nan))
     if _asked(layer, "spikes"):
         _sow(layer, "spikes", "count", fired.sum(0, dtype=jnp.float32))

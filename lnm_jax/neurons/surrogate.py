@@ -21,8 +21,11 @@ LOCALZO_SAMPLES = 5  # of the direction, for each neuron and timestep
 
 
 def heaviside(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """1 where x >= 0, else 0, in x's dtype (Eq. 5 with x = v_in - threshold)."""
-    return (x >= 0).astype(x.dtype)
+    """1 where x >= 0, else 0, in x's dtype (Eq. 5 with x = v_in - threshold); NaN stays NaN.
+
+    A comparison alone would make no spike of it, and a plausible class of the whole network.
+    """
+    return jnp.where(jnp.isnan(x), x, (x >= 0).astype(x.dtype))
 
 
 def with_derivative(derivative: Callable) -> Spike:

@@ -11,6 +11,7 @@ import os
 import pkgutil
 import re
 import shlex
+import sys
 
 from lnm_jax import checks, data, models, neurons
 from lnm_jax.errors import ConfigError
@@ -42,7 +43,7 @@ RESUMED_FIELDS = ("epochs", "data.directory", "data.accept_changes", "progress")
 
 
 def _name(field, value):
-    if value in (".", "..") or "/" in value or "\0" in value:
+    if value in (".", "..") or {"/", os.sep, "\0"} & set(value):
         raise ValueError(f"{field} must be the name of one directory, got {value!r}")
 
 
@@ -134,6 +135,14 @@ NAMES = {
     "model.name": functools.partial(checks.find, table=models.MODELS),
     "data.name": data.find,
 }
+# What the type of a field's default is called, and what else may stand in a field of that type.
+TYPES = {
+    bool: ("true or false", bool),
+    int: ("an integer", int),
+    float: ("a number", float | int),
+    str: ("a string", str),
+    tuple: ("a sequence", tuple | list),
+}
 PASSED = "passed"  # in place of a name: the thing itself was an argument of `train`
 ARGUMENTS = {"neuron": "neuron.kind", "model": "model.name", "dataset": "data.name"}
 
@@ -149,6 +158,36 @@ def flatten(config) -> dict:
     return flat
 
 
+def check_types(config) -> None:
+    """Checks that every field of lnm_jax/configs/base.py is there and of its type.
+
+    A ConfigDict does so where a field is set; but not in one that was made otherwise, nor for None.
+
+    Raises: ConfigError, one line: the field, its value and what is allowed.
+    """
+    from ml_collections import ConfigDict
+
+    if not isinstance(config, ConfigDict):
+        raise ConfigError(
+            "config must be a ConfigDict with the fields of lnm_jax.configs.base.get_config(), got "
+            f"{type(config).__name__}"
+        )
+    found = flatten(config)
+    defaults = _defaults()
+    for field, default in flatten(defaults).items():
+        section, _, key = field.rpartition(".")
+        words, allowed = TYPES[(defaults[section] if section else defaults).get_type(key)]
+        value = found.get(field, config)  # a section is no value
+        if value is None and default is None:
+            continue
+        if isinstance(value, bool) != (allowed is bool) or not isinstance(value, allowed):
+            got = "nothing" if value is config else " ".join(repr(value).split())[:80]
+            unset = " or None" if default is None else ""
+            raise ConfigError(f"config.{field} must be {words}{unset}, got {got}")
+        if allowed == float | int and abs(value) > sys.float_info.max:
+            raise ConfigError(f"config.{field} must be a number that a float holds")
+
+
 @contextlib.contextmanager
 def _prefixed(prefix: str):
     """Turns a ValueError whose message starts with a field's name into a ConfigError."""
@@ -159,13 +198,22 @@ def _prefixed(prefix: str):
 
 
 def located(config):
-    """The configuration with ~ in paths expanded, and with an absolute `data.directory`."""
+    """The configuration with ~ in paths expanded, and with an absolute `data.directory`.
+
+    Raises: ConfigError, see `check_types`.
+    """
+    check_types(config)
     paths = {"directory": os.path.expanduser(config.directory)}
     if config.init_from is not None:
         paths["init_from"] = os.path.expanduser(config.init_from)
     if "://" not in (config.data.directory or "://"):
         paths["data.directory"] = os.path.abspath(os.path.expanduser(config.data.directory))
     return changed(config, **paths)
+
+
+def path_of(config) -> str:
+    """The directory that a configuration runs in."""
+    return os.path.join(config.directory, config.name or derived_name(config))
 
 
 def changed(config, **fields):
@@ -219,6 +267,7 @@ def validate_fields(config, *, dataset=None, neuron=None, model=None) -> None:
       dataset, neuron, model: that are passed in Python, not named by the configuration.
     Raises: ConfigError, as `validate`.
     """
+    check_types(config)
     fields = flatten(config)
     check_passed(config, dataset=dataset, neuron=neuron, model=model)
     with _prefixed("config."):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from flax.traverse_util import flatten_dict
 
 from lnm_jax import data, models, neurons
 from lnm_jax.data import augment
-from lnm_jax.errors import ConfigError
+from lnm_jax.errors import ConfigError, NonFiniteError
 from lnm_jax.training import configuration, losses, parallel, schedules, steps
 from lnm_jax.training.optimizer import learning_rates, make_optimizer, rate_schedules
 
@@ -211,8 +210,7 @@ def build(
 
 def changed_data(config, differ: list[str]) -> ConfigError:
     """What to raise for data that are not those that a run began with."""
-    name = config.name or configuration.derived_name(config)
-    directory = os.path.join(config.directory, name)
+    directory = configuration.path_of(config)
     return ConfigError(
         f"{directory}: config.data: {config.data.name} has changed since the run began "
         f"({'; '.join(differ)}); choose another config.name, or take it as it is by "
@@ -243,13 +241,19 @@ def saturated_fraction(spikes: np.ndarray, updates: int) -> float:
 
 
 def evaluate(
-    experiment: Experiment, variables: dict, split: data.Split | data.Stream | None = None
+    experiment: Experiment,
+    variables: dict,
+    split: data.Split | data.Stream | None = None,
+    *,
+    strict: bool = True,
 ) -> dict:
     """Accuracy (%), losses (nats) and each layer's activity, every image counted once.
 
     Args:
       variables: of the model.
       split: examples; None for the test set.
+      strict: False counts examples whose currents or loss are not finite as wrong, says how many
+        there are, and goes on, as training does.
 
     With `config.data.test_flip`, "accuracy_flip" is that of the mean logits of each image and its
     mirror image.
@@ -261,15 +265,29 @@ def evaluate(
 
     Returns: {"accuracy", "loss", "cross_entropy", "rates": {path: spikes per neuron and timestep},
       "dead": {path: share of neurons that never spiked}, "saturated": {path: see
-      `saturated_fraction`}}.
+      `saturated_fraction`}}; and {"not_finite": examples that were left out of losses and rates},
+      where there are any; a loss is None if all were.
+    Raises: NonFiniteError that names the first array or layer that is not finite.
     """
     size = experiment.config.data.eval_batch_size
     split = split or experiment.dataset.test
     batches = data.eval_batches(split, size, shard=parallel.process())
-    sums = (jax.device_get(experiment.eval_step(variables, batch)) for batch in batches)
+
+    def sums_of(batch):
+        sums = jax.device_get(experiment.eval_step(variables, batch))
+        if strict and sums["not_finite"]:
+            raise not_finite(experiment, variables, batch)
+        return sums
+
     # One at a time: the counts of all neurons are too large to keep those of every batch.
-    total = functools.reduce(functools.partial(jax.tree.map, np.add), sums)
-    images = float(total["count"])
+    total = functools.reduce(functools.partial(jax.tree.map, np.add), map(sums_of, batches))
+    images, lost = float(total["count"]), int(total["not_finite"])
+    if lost and parallel.is_first():
+        directory = configuration.path_of(experiment.config)
+        logging.warning(
+            "%s: %d of %d examples give numbers that are not finite, and count as wrong (python -m "
+            "lnm_jax.analysis health %s says where)", directory, lost, images, directory,
+        )  # fmt: skip
     updates = round(images) * experiment.timesteps
     rates, spikes = _by_path(total["rates"]), _by_path(total["spikes"])
 
@@ -281,11 +299,42 @@ def evaluate(
     return {
         "accuracy": percent("hits"),
         **flip,
-        **{name: float(total[name]) / images for name in names},
-        "rates": {path: float(rate) / images for path, rate in rates.items()},
+        **{name: float(total[name]) / (images - lost) if lost < images else None for name in names},
+        **({"not_finite": lost} if lost else {}),
+        "rates": {path: float(rate) / max(images - lost, 1) for path, rate in rates.items()},
         "dead": {path: dead_fraction(counts) for path, counts in spikes.items()},
         "saturated": {path: saturated_fraction(counts, updates) for path, counts in spikes.items()},
     }
+
+
+def not_finite(experiment: Experiment, variables: dict, batch: dict) -> NonFiniteError:
+    """What to raise for results that are not finite: it names what was so first.
+
+    Args:
+      variables: of the model.
+      batch: that gave them, as `data.eval_batches` has it.
+    """
+    from lnm_jax.training import health  # which stands on this module
+
+    def loss(params, state, batch):
+        images = augment.normalise(batch["image"], experiment.info.mean, experiment.info.std)
+        variables = {"params": params, "batch_stats": state.batch_stats}
+        return experiment.model.apply(variables, steps.time_first(images)).sum(), None
+
+    state = steps.TrainState(
+        step=0,
+        params=variables["params"],
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=(),
+        window={},
+        skipped=0,
+        skipped_in_row=0,
+    )
+    where = health.first_non_finite(loss, state, batch, forward=True)
+    return NonFiniteError(
+        f"{configuration.path_of(experiment.config)}: evaluation gives numbers that are not "
+        f"finite, first in {where}"
+    )
 
 
 def _by_path(sown: dict) -> dict[str, np.ndarray]:

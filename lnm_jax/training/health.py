@@ -288,24 +288,39 @@ def summary(health: Health, sentences: list[str]) -> str:
     )
 
 
-def first_non_finite(loss_fn: Callable, state: TrainState, batch: dict) -> str:
-    """Names the layer whose values left the finite numbers first.
+def non_finite_array(variables: dict) -> str | None:
+    """Names the first array of a model that holds NaN or infinity; None if all are finite.
+
+    Args:
+      variables: {"params", "batch_stats"}, or one of them.
+    """
+    names = {"params": "parameter", "batch_stats": "statistic"}
+    for (kind, *path), leaf in flatten_dict(variables).items():
+        if not np.isfinite(leaf).all():
+            return f"{names[kind]} {'/'.join(path)}"
+    return None
+
+
+def first_non_finite(
+    loss_fn: Callable, state: TrainState, batch: dict, *, forward: bool = False
+) -> str:
+    """Names the array or layer whose values left the finite numbers first.
 
     Args:
       loss_fn: as made by `steps.make_loss`, for one device.
-      state: before the step.
+      state: before the step; of evaluation, params and batch_stats are read.
       batch: the whole batch.
-    Returns: "image <i> of the batch", counted from 0; "parameter <path>"; "layer <path>" for a
-      result of the forward pass; "the loss"; "the gradient of <path>", the first on the way back;
-      or "the optimizer's step" if all of these are finite.
+      forward: look at the forward pass alone.
+    Returns: "image <i> of the batch", counted from 0; "parameter <path>"; "statistic <path>";
+      "layer <path>" for a result of the forward pass; "the loss"; "the gradient of <path>", the
+      first on the way back; or "the optimizer's step" if all of these are finite.
     """
     images = np.asarray(batch["image"])
-    if not np.isfinite(images).all():
-        finite = np.isfinite(images.reshape(len(images), -1)).all(1)
+    finite = np.isfinite(images.reshape(len(images), -1)).all(1)
+    if not finite.all():
         return f"image {finite.argmin()} of the batch"
-    for path, leaf in flatten_dict(state.params, sep="/").items():
-        if not jnp.isfinite(leaf).all():
-            return f"parameter {path}"
+    if found := non_finite_array(state.variables):
+        return found
     order: list[str] = []
 
     def watched(params):
@@ -324,12 +339,16 @@ def first_non_finite(loss_fn: Callable, state: TrainState, batch: dict) -> str:
             loss, _ = loss_fn(params, state, batch)
         return loss, finite
 
-    (loss, finite), gradients = jax.jit(jax.value_and_grad(watched, has_aux=True))(state.params)
+    if forward:
+        (loss, finite), gradients = jax.jit(watched)(state.params), {}
+    else:
+        both = jax.value_and_grad(watched, has_aux=True)
+        (loss, finite), gradients = jax.jit(both)(state.params)
     # A layer is recorded when it returns: before the layers that hold it.
     for path in dict.fromkeys(order):
         if not finite[path]:
             return f"layer {path or 'output'}"
-    if not jnp.isfinite(loss):
+    if forward or not jnp.isfinite(loss):
         return "the loss"
     ranks = {path: rank for rank, path in enumerate(dict.fromkeys(order))}
     leaves = flatten_dict(gradients, sep="/").items()

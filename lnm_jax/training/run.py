@@ -99,19 +99,21 @@ class Run(NamedTuple):
           images: (H, W, C) or (B, H, W, C), recordings (T, H, W, C) or (B, T, H, W, C), of the size
             that the network was trained on: integers in the unit of the data set, or floats from 0
             to 1. They are normalised here. Of a data set of floats they are floats in its unit.
-        Raises: ConfigError for another shape, type or range, or a network that is no classifier.
+        Raises: ConfigError for another shape, type or range, or a network that is no classifier;
+          NonFiniteError that names the first array or layer that is not finite.
         """
         if self.config.loss.name == "spike_trains":
             raise ConfigError(f"{self.directory}: predicts spikes, not classes")
         examples, single = as_examples(images, self.experiment.info)
         split = data.Split(examples, np.zeros(len(examples), np.int32))
         size = min(self.config.data.eval_batch_size, len(examples))
-        logits = [
-            self.experiment.apply(self.variables, batch["image"])[0]
-            for batch in data.eval_batches(split, size)
-        ]
-        logits = np.concatenate(jax.device_get(logits))[: len(examples)]
-        probabilities = np.asarray(jax.nn.softmax(logits))
+        logits = []
+        for batch in data.eval_batches(split, size):
+            outputs, _ = self.experiment.apply(self.variables, batch["image"])
+            logits.append(np.asarray(outputs)[batch["mask"] > 0])
+            if not np.isfinite(logits[-1]).all():
+                raise experiment.not_finite(self.experiment, self.variables, batch)
+        probabilities = np.asarray(jax.nn.softmax(np.concatenate(logits)))
         if single:
             probabilities = probabilities[0]
         return Prediction(probabilities.argmax(-1), probabilities, self.classes)
@@ -121,7 +123,8 @@ class Run(NamedTuple):
 
         Args:
           dataset: whose test split is taken, or a split; None for the run's own.
-        Raises: ConfigError for examples of another shape or with labels that the run does not know.
+        Raises: ConfigError for examples of another shape or with labels that the run does not know;
+          NonFiniteError as `predict`.
         """
         split = dataset.test if isinstance(dataset, data.Dataset) else dataset
         info = self.experiment.info

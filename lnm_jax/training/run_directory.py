@@ -15,9 +15,7 @@ LOCK = ".lock"
 DATA = "data.json"  # what is known of the data set, see `data.Info`
 
 
-def path_of(config) -> str:
-    """The directory that a configuration runs in."""
-    return os.path.join(config.directory, config.name or configuration.derived_name(config))
+path_of = configuration.path_of
 
 
 def check(config, *, resume: bool = False) -> None:

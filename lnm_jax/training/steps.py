@@ -184,16 +184,26 @@ def make_eval_step(
 
     With `flip`, it also has hits_flip: of the mean outputs of each image and its mirror image.
 
-    Returns of it: count, loss, hits and possible, scalars; of a classifier cross_entropy, of the
-    logits that it predicts by, without smoothing; and for each spiking layer's path rates, the sum
-    of spike rates over images, and spikes, of each neuron, int32 shaped like the layer.
+    An image whose currents or loss are not finite is counted as wrong, and left out of the losses
+    and rates.
+
+    Returns of it: count, not_finite, loss, hits and possible, scalars; of a classifier
+    cross_entropy, of the logits that it predicts by, without smoothing; and for each spiking
+    layer's path rates, the sum of spike rates over images, and spikes, of each neuron, int32 shaped
+    like the layer.
     """
 
     def eval_step(variables, batch):
         images = time_first(prepare(batch["image"]))
         outputs, sown = model.apply(variables, images, mutable=["rates", "spikes"])
         mask = batch["mask"]
+        values = loss.value(outputs, batch["label"])
+        finite = jnp.stack([values, *jax.tree.leaves(sown["rates"])])
+        finite = jnp.isfinite(finite).all(0)
         hits, possible = loss.score(outputs, batch["label"])
+
+        def total(values):
+            return jnp.where(finite, values * mask, 0).sum()
 
         def of_each_neuron(counts):
             real = mask.reshape(-1, *[1] * (counts.ndim - 1))
@@ -202,19 +212,20 @@ def make_eval_step(
 
         sums = {
             "count": mask.sum(),
-            "loss": (loss.value(outputs, batch["label"]) * mask).sum(),
-            "hits": (hits * mask).sum(),
+            "not_finite": (~finite * mask).sum(),
+            "loss": total(values),
+            "hits": total(hits),
             "possible": (possible * mask).sum(),
-            "rates": jax.tree.map(lambda rates: (rates * mask).sum(), sown["rates"]),
+            "rates": jax.tree.map(total, sown["rates"]),
             "spikes": jax.tree.map(of_each_neuron, sown["spikes"]),
         }
         if loss.logits is not None:
             plain = losses.cross_entropy(loss.logits(outputs), batch["label"], 0.0)
-            sums["cross_entropy"] = (plain * mask).sum()
+            sums["cross_entropy"] = total(plain)
         if flip:
             mirrored = model.apply(variables, images[..., ::-1, :])
             hits, _ = loss.score((outputs + mirrored) / 2, batch["label"])
-            sums["hits_flip"] = (hits * mask).sum()
+            sums["hits_flip"] = total(hits)
         return _sum(sums, axis_name)
 
     return eval_step
