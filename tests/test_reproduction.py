@@ -338,8 +338,6 @@ def test_methods_are_compared_on_recordings_images_and_intervals():
     those = compare.where(options)
     names = [setting.experiment for setting in those]
     assert names == ["digits_dvs", "cifar10_resnet19", "interval"]
-    # Where leaky neurons forget too much, every method starts with a leak that does not.
-    assert [setting.fields.get("neuron.decay") for setting in those] == [None, None, 0.9]
     assert [bool(setting.rates) for setting in those] == [False, False, True]
     left = [
         {method.name for method in methods.METHODS if not compare.fits(method, setting)}
