@@ -269,8 +269,8 @@ def evaluate(
       where there are any; a loss is None if all were.
     Raises: NonFiniteError that names the first array or layer that is not finite.
     """
-    size = experiment.config.data.eval_batch_size
-    split = split or experiment.dataset.test
+    split, devices = split or experiment.dataset.test, parallel.device_count()
+    size = min(experiment.config.data.eval_batch_size, -(-len(split.labels) // devices) * devices)
     batches = data.eval_batches(split, size, shard=parallel.process())
 
     def sums_of(batch):
