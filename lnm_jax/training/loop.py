@@ -140,7 +140,7 @@ def train(
             """(checkpoints, state to go on from); a finished run is only read."""
             checkpoints = Checkpoints(_checkpoints(directory), keep=config.checkpoint.keep)
             if checkpoints.latest == last and int((end := checkpoints.restore(state)).step) == last:
-                run_directory.check_data(config, this)
+                run_directory.begin(config, this, last)
                 return checkpoints, end
             run_directory.create(config)
             environment.write(directory)
@@ -197,7 +197,7 @@ class Trainer:
       watch: of the training steps.
     """
 
-    def __init__(self, this, directory, checkpoints, interrupts, best):
+    def __init__(self, this, directory, checkpoints, interrupts, best=None):
         """Args: checkpoints, None in all processes but the first; best, the evaluation so far."""
         self.experiment, self.config = this, this.config
         self.watch = Stopwatch(this.config.data.batch_size)

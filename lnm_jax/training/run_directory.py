@@ -78,20 +78,8 @@ def create(config) -> str:
     return directory
 
 
-def check_data(config, this: Experiment) -> list[str]:
-    """In what the experiment's data set is another than the run began with, in words.
-
-    Raises: ConfigError if it is and `config.data.accept_changes` is false.
-    """
-    began = read_info(path_of(config))
-    differ = began.differences(this.info) if began else []
-    if differ and not config.data.accept_changes:
-        raise changed_data(config, differ)
-    return differ
-
-
 def begin(config, this: Experiment, step: int) -> None:
-    """Before the first step of a session: data.json, added epochs, data that were moved.
+    """Before a session: data.json, added epochs, data that were moved. What stays is not written.
 
     Args:
       this: the experiment.
@@ -100,11 +88,10 @@ def begin(config, this: Experiment, step: int) -> None:
       `config.data.accept_changes` is false.
     """
     directory = path_of(config)
-    began, own, differ = (
-        read_info(directory),
-        configuration.read(directory),
-        check_data(config, this),
-    )
+    began, own = read_info(directory), configuration.read(directory)
+    differ = began.differences(this.info) if began else []
+    if differ and not config.data.accept_changes:
+        raise changed_data(config, differ)
     labels = {name: label for label, name in enumerate(began.classes)} if began else {}
     for label, name in enumerate(this.info.classes):
         if labels.get(name, label) != label:  # the network would take one class for another
