@@ -42,6 +42,15 @@ def integer(field: str, value: int, least: int, most: int = 2**31 - 1) -> None:
         raise ValueError(f"{field} must be an integer <= {most}, got {value!r}")
 
 
+# Of layers, coefficients, iterations: more is a slip of the keyboard, and would never compile.
+MANY = 1000
+
+
+def few(field: str, value: int, least: int) -> None:
+    """Raises ValueError unless value is an integer from least to `MANY`."""
+    integer(field, value, least, MANY)
+
+
 def between(field: str, value: float, low: float, high: float) -> None:
     """Raises ValueError unless low <= value <= high."""
     if not (traced(value) or low <= value <= high):

@@ -64,7 +64,7 @@ def _from_file(path: str):
         return config
     except ConfigError:
         raise
-    except Exception as error:  # whatever somebody's own code raises
+    except (Exception, SystemExit) as error:  # whatever somebody's own code raises
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == path]
         line = getattr(error, "lineno", None) or (lines[-1] if lines else 1)
@@ -92,6 +92,8 @@ def _overridden(config, argv: list[str]) -> tuple[Any, list[str], str | None]:
     for argument in (argument for argument in argv[1:] if argument.startswith("--")):
         name = re.match(r"(?:no(?=config\.))?([^=\[]*)", argument[2:])[1]
         field = name.removeprefix("config.")
+        if hasattr(config.get(field), "items"):
+            raise ConfigError(f"{argument}: a section; its fields are config.{field}.*")
         if name != "resume" and (field not in known or field == name):
             near = difflib.get_close_matches(field, known, n=1)
             near = near or [one for one in known if one.rpartition(".")[2] == field]
@@ -116,12 +118,15 @@ def parse(argv: list[str]):
     """
     files = [arg.removeprefix("--config=") for arg in argv if arg.startswith("--config=")]
     argv = [arg for arg in argv if not arg.startswith("--config=")]
-    config = _from_file(_preset(files[-1] if files else "digits"))
+    config = _from_file(_preset(os.path.expanduser(files[-1]) if files else "digits"))
     config, rest, resume = _overridden(config, argv)
     if rest:
         raise ConfigError(f"{rest[0]}: not a flag; fields are set by --config.field=value")
-    if resume:
+    if resume is not None:
         from lnm_jax.training import configuration
+
+        if not resume:
+            raise ConfigError("--resume= must be a run directory, got ''")
 
         resume = os.path.expanduser(resume)
         if files:
@@ -172,9 +177,17 @@ def _status(name: str, command: Callable[[list], str], arguments: list[str] | No
             raise
         traceback.print_exc()
         _leave(1)
-    if text:
-        print(_shown(text))
+    _print(text)
     return 0
+
+
+def _print(text: str) -> None:
+    """To a reader that may have gone, as `| head` does: nothing more is written then."""
+    try:
+        if text:
+            print(_shown(text), flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _leave(status: int) -> NoReturn:
@@ -192,7 +205,7 @@ def _shown(text: str) -> str:
 def main(argv: list[str]) -> int:
     """Runs train.py's command line; returns the exit status."""
     if {"--help", "-h"} & set(argv):
-        print(HELP)
+        _print(HELP)
         return 0
     return _status("train.py", _train, argv)
 

@@ -8,11 +8,11 @@ import json
 import logging
 import os
 import platform
+import re
 import shutil
 import sys
 import time
 import uuid
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -28,6 +28,15 @@ except ModuleNotFoundError:  # Windows, which says PermissionError where POSIX w
 HELD = BlockingIOError if fcntl else PermissionError
 
 
+def reason(error: BaseException) -> str:
+    """What an error says in one line: the system's reason if it is one of files."""
+    text = " ".join(str(error).split())
+    if code := re.search(r"os_error_code='(\d+)'|errno = (\d+)", text):  # tensorstore's, HDF5's
+        return os.strerror(int(code[1] or code[2]))
+    text = text.partition(" [tensorstore_spec=")[0][:300] or type(error).__name__
+    return getattr(error, "strerror", None) or text
+
+
 @contextlib.contextmanager
 def writing(path: str, advice: str = "") -> Iterator[None]:
     """Turns what a file system says to writing `path` into a ConfigError.
@@ -39,7 +48,7 @@ def writing(path: str, advice: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        line = f"{path}: cannot be written ({error.strerror or error})"
+        line = f"{path}: cannot be written ({reason(error)})"
         raise ConfigError(f"{line}; {advice}" if advice else line) from None
 
 
@@ -55,6 +64,7 @@ def replacing(path: str, advice: str = "", *, several: bool = False) -> Iterator
       several: other processes may write the same at the same time; the last one stays.
     Raises: ConfigError if the file system refuses; then `path` is as it was.
     """
+    path = os.fspath(path).rstrip(os.sep) or path
     new = f"{path}.{uuid.uuid4().hex}.tmp" if several else f"{path}.tmp"
     old = f"{new}.old"
     with writing(path, advice):
@@ -152,8 +162,8 @@ def cached(
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             return dict(stored)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-        pass  # not there, or not whole: the file holds a checksum of each array
+    except Exception:  # not there, or not whole: foreign bytes do anything to a parser
+        pass
     made = make()
     try:
         with replacing(path, several=True) as new, open(new, "xb") as file:

@@ -32,12 +32,10 @@ def finish(process, status=0):
 
 
 @pytest.mark.xdist_group("command")
-def test_a_killed_run_ends_as_the_undisturbed_one(command, tmp_path):
-    whole = tmp_path / "runs" / "whole"
-    cut = tmp_path / "runs" / "cut"
-    out, _ = finish(command("--config.epochs=4", "--config.name=whole"))
-    assert "mean spike rate" in out
-
+def test_a_killed_run_ends_as_the_undisturbed_one(command, config, tmp_path, capsys):
+    config.name, config.epochs = "whole", 4
+    loop.train(config)
+    whole, cut = tmp_path / "whole", tmp_path / "runs" / "cut"
     process = command("--config.epochs=4", "--config.name=cut")
     deadline = time.monotonic() + 120
     while not (cut / "checkpoints" / "6").exists():  # N steps of 2N
@@ -47,7 +45,8 @@ def test_a_killed_run_ends_as_the_undisturbed_one(command, tmp_path):
     process.kill()
     process.communicate()
     assert not (cut / "summary.json").exists()
-    finish(command("--resume=runs/cut", tiny=False))
+    out, _ = finish(command("--resume=runs/cut", tiny=False))
+    assert "mean spike rate" in out
 
     jax.tree.map(np.testing.assert_array_equal, final_state(cut), final_state(whole))
     assert int(final_state(cut).step) == 12
@@ -70,18 +69,21 @@ def test_a_killed_run_ends_as_the_undisturbed_one(command, tmp_path):
         return {path: path.stat() for path in cut.rglob("*")}
 
     before = stamps()
-    assert "no step was left to do" in finish(command("--resume=runs/cut", tiny=False))[0]
+    assert cli.main(["train.py", f"--resume={cut}"]) == 0
+    assert "no step was left to do" in capsys.readouterr().out
     assert stamps().keys() == before.keys()
     assert all(now.st_mtime_ns == before[path].st_mtime_ns for path, now in stamps().items())
 
 
 @pytest.mark.xdist_group("devices")
-def test_eight_devices_give_the_parameters_of_one(command, tmp_path):
-    one = command("--config.epochs=1", "--config.name=one")
-    finish(one)
-    finish(command("--config.epochs=1", "--config.name=eight", devices=8))
-    states = [final_state(tmp_path / "runs" / name) for name in ("one", "eight")]
-    start = experiment.build(digits_like(tmp_path / "runs" / "one")).init()
+def test_eight_devices_give_the_parameters_of_one(command, config, tmp_path):
+    fields = ("--config.epochs=1", "--config.name=eight", f"--config.directory={tmp_path}")
+    process = command(*fields, devices=8)
+    config.epochs, config.name = 1, "one"
+    loop.train(config)
+    finish(process)
+    states = [final_state(tmp_path / name) for name in ("one", "eight")]
+    start = experiment.build(config).init()
     for path, a in jax.tree_util.tree_leaves_with_path(states[0].params):
         b, first = states[1].params, start.params
         for key in path:
@@ -99,16 +101,11 @@ def test_eight_devices_give_the_parameters_of_one(command, tmp_path):
     # One device goes on where eight were: with the same batches, whose losses differ by more.
     records = []
     for name in ("one", "eight"):
-        config = digits_like(tmp_path / "runs" / name)
-        config.epochs = 2
+        config.name, config.epochs = name, 2
         records.append(loop.train(config, must_resume=True).records)
     assert [x["step"] for x in records[1]] == [2, 3, 4, 6, 6]
     for a, b in zip(*records, strict=True):
         np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-2)
-
-
-def digits_like(directory):
-    return configuration.read(str(directory))
 
 
 RECORDED = ["--config.data.name=identify", "--config.loss.name=spike_trains"]
@@ -175,13 +172,29 @@ BAD = [
     (["--config.name=../x"], "config.name must be the name of one directory, got '../x'"),
     (["--config=configs/none.py"], "configs/none.py"),
     (["--config=intervall"], "or the path of a file; got 'intervall' (did you mean 'interval'?)"),
+    (["--config.epochs=3000000"], "config.epochs must be an integer <= 1000000, got 3000000"),
+    (["--config.neuron.degree=5000"], "config.neuron.degree must be an integer <= 1000, got 5000"),
+    (
+        ["--config.neuron.threshold=1e39"],
+        "threshold must be at most 3.4e+38, got 1e+39",
+    ),
+    (["--config.neuron.clip=1e-60"], "clip must be 0 or of size 1.2e-38, got 1e-60"),
+    (["--config.neuron=lif"], "--config.neuron=lif: a section; its fields are config.neuron.*"),
+    (["--config.model.name=os:getcwd"], "config.model.name must be a Flax module, got os:getcwd"),
+    (["--config.directory="], "config.directory must be a path, got ''"),
+    (["--resume="], "--resume= must be a run directory, got ''"),
+    (
+        ["--config.distributed.enabled=true", "--config.distributed.address=nonsense"],
+        "distributed.address must be host:port with a port from 1 to 65535, got 'nonsense'",
+    ),
+    (["--config.distributed.address=a:1"], "enabled must be true beside address, got False"),
     (["--resume=runs/none"], "runs/none: no run here (config.json is missing)"),
     (["--resume=runs/none", "--config.seed=3"], "--resume continues a run with its own"),
     (["epochs=3"], "epochs=3: not a flag"),
     (["--epochs=3"], "--epochs=3: no such field; did you mean --config.epochs?"),
     (["--config.neurn.kind=lif"], "kind=lif: no such field; did you mean --config.neuron.kind?"),
     (["--config.seed=4294967296"], "config.seed must be an integer <= 4294967295, got 4294967296"),
-    (["--config.epochs=2147483648"], "config.epochs must be an integer <= 2147483647, got"),
+    (["--config.log_every=2147483648"], "log_every must be an integer <= 2147483647, got"),
     (["--config.epochs=x"], "--config.epochs=x: must be an integer"),
     (["--config.data.flip=yes"], "--config.data.flip=yes: must be true or false"),
     (["--config.neuron.kind=LIF"], "got 'LIF' (did you mean 'lif'?)"),
@@ -209,6 +222,7 @@ def test_bad_input_gets_one_line_and_writes_nothing(
         ("import os\nos.foo", "my.py, line 2: AttributeError: module 'os' has no attribute 'foo'"),
         ("def get_config(", "my.py, line 1: SyntaxError"),
         ("x = 1", "--config=my.py: has no function get_config"),
+        ("import sys\nsys.exit(3)", "my.py, line 2: SystemExit: 3"),
         ("get_config = dict", "--config=my.py: get_config must return a ConfigDict, got dict"),
     ],
 )
@@ -246,6 +260,20 @@ def test_a_platform_without_devices_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr(jax, "devices", none)
     assert cli.main(["train.py"]) == 2
     assert "JAX_PLATFORMS=cpu: jax finds no such device; unset it" in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    code = "import sys; from lnm_jax import cli; sys.exit(cli.main(['train.py', '--help']))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=pathlib.Path(cli.__file__).parent.parent,
+    )
+    process.stdout.close()
+    assert process.wait(60) == 0, process.stderr.read()
+    assert not process.stderr.read()
+    process.stderr.close()
 
 
 def test_help_shows_the_commands(capsys):

@@ -182,7 +182,7 @@ def _part(t: np.ndarray, timesteps: int, time_window: int | None) -> int:
         raise ValueError(f"event {index} goes back in time, from t = {t[index - 1]} to {t[index]}")
     first, last = t[[0, -1]].tolist()
     seconds = last - first < SECONDS and (t % 1 != 0).any()
-    if seconds or not timesteps <= last - first < math.inf:
+    if seconds or not timesteps <= last - first < 2**62:
         raise ValueError(
             f"times from {first} to {last} must be microseconds, not seconds, and last at least "
             f"timesteps = {timesteps}"

@@ -69,7 +69,9 @@ def build(
     preset = find("model.name", name, MODELS)
     given = {key: _hashable(value) for key, value in fields.items() if value is not None}
     given |= {"neuron": neuron, "num_classes": num_classes, "timesteps": timesteps}
-    has = getattr(preset, "func", preset).__dataclass_fields__
+    has = getattr(getattr(preset, "func", preset), "__dataclass_fields__", None)
+    if has is None:
+        raise ValueError(f"model.name must be a Flax module, got {name}")
     if name not in MODELS:
         given = {key: value for key, value in given.items() if key in has}
     for key in given:

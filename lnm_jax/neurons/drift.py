@@ -202,7 +202,7 @@ def _first(slope: float, length: int) -> Callable:
 
 
 def _polynomial(*, degree: int, decay: float, **_) -> Drift:
-    checks.integer("degree", degree, 1)
+    checks.few("degree", degree, 1)
     return Drift(
         _first(decay - 1, degree),
         lambda params, u: polynomial(_of(params, "theta", degree), u),
@@ -212,7 +212,7 @@ def _polynomial(*, degree: int, decay: float, **_) -> Drift:
 
 
 def _chebyshev(*, limit: float, degree: int, decay: float, **_) -> Drift:
-    checks.integer("degree", degree, 1)
+    checks.few("degree", degree, 1)
     return Drift(
         _first((decay - 1) * limit, degree),
         lambda params, u: chebyshev(_of(params, "theta", degree), u, limit),
@@ -236,7 +236,7 @@ def _powers(theta: np.ndarray, limit: float) -> np.ndarray:
 
 
 def _spline(*, limit: float, knots: int, decay: float, **_) -> Drift:
-    checks.integer("knots", knots, 2)
+    checks.few("knots", knots, 2)
     return Drift(
         _first(decay - 1, knots + 1),
         lambda params, u: spline(_of(params, "theta", knots + 1), u, limit),
@@ -247,7 +247,7 @@ def _spline(*, limit: float, knots: int, decay: float, **_) -> Drift:
 
 def _mlp(*, hidden: int, decay: float, **_) -> Drift:
     """The LIF line plus an `mlp` whose last layer starts at 0."""
-    checks.integer("hidden", hidden, 1)
+    checks.few("hidden", hidden, 1)
 
     def init(key):
         in_key, bias_key = jax.random.split(key)

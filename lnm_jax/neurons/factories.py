@@ -113,7 +113,7 @@ def lnm_two_variable(
     """
     checks.between("decay", decay, 0, 1)
     checks.one_of("bound", bound, ("clip", "tanh", "none"))  # linear bounds f's argument alone
-    checks.integer("degree", degree, 1)
+    checks.few("degree", degree, 1)
     checks.between("w_decay", w_decay, 0, 1)
     terms = len(exponents(degree))
     bounded = drift.BOUNDS[bound](clip)(lambda x: x)

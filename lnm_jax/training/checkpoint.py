@@ -15,7 +15,6 @@ import json
 import logging
 import os
 import pathlib
-import re
 import shutil
 import zlib
 
@@ -26,6 +25,7 @@ import orbax.checkpoint as ocp
 from flax.traverse_util import flatten_dict, unflatten_dict
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, CustomSteps, LatestN
 
+from lnm_jax import files
 from lnm_jax.errors import ConfigError
 from lnm_jax.training.steps import TrainState
 
@@ -193,7 +193,7 @@ class Checkpoints:
             for path in pathlib.Path(self._directory).glob(f"{step}{ocp.utils.TMP_DIR_SUFFIX}*"):
                 shutil.rmtree(path, ignore_errors=True)
             raise ConfigError(
-                f"{self._path(step)}: checkpoint could not be written ({_reason(error)}); "
+                f"{self._path(step)}: checkpoint could not be written ({files.reason(error)}); "
                 "earlier ones are intact: make the directory writable or free space, and resume"
             ) from error
 
@@ -288,22 +288,13 @@ def _sealed(record: dict) -> dict:
     return record | {"crc32": zlib.crc32(json.dumps(record, sort_keys=True).encode())}
 
 
-def _reason(error: BaseException) -> str:
-    """What an error says in one line: the system's reason if it is one of files."""
-    text = " ".join(str(error).split())
-    if code := re.search(r"os_error_code='(\d+)'", text):  # as tensorstore quotes it
-        return os.strerror(int(code[1]))
-    text = text.partition(" [tensorstore_spec=")[0][:300] or type(error).__name__
-    return getattr(error, "strerror", None) or text
-
-
 @contextlib.contextmanager
 def _reading(name: str):
     """Turns whatever foreign bytes do to a parser into Damage to the file of that name."""
     try:
         yield
     except Exception as error:
-        raise Damage(f"{name} is not what was written ({_reason(error)})") from None
+        raise Damage(f"{name} is not what was written ({files.reason(error)})") from None
 
 
 def _record(directory: str) -> dict:

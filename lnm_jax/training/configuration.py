@@ -11,7 +11,8 @@ import os
 import pkgutil
 import re
 import shlex
-import sys
+
+import numpy as np
 
 from lnm_jax import checks, data, models, neurons
 from lnm_jax.errors import ConfigError
@@ -62,11 +63,24 @@ def _stages(field, values):
 
 
 _from_zero = functools.partial(checks.integer, least=0)
+_few = functools.partial(checks.few, least=0)
+_epochs = functools.partial(checks.integer, least=1, most=1_000_000)
 _seed = functools.partial(checks.integer, least=0, most=2**32 - 1)  # larger ones would wrap
 _not_negative = functools.partial(checks.at_least, least=0)
 _finite = functools.partial(checks.between, low=-1e30, high=1e30)
 _share = functools.partial(checks.between, low=0, high=1)
 _below_one = functools.partial(checks.from_below, low=0, high=1)
+
+
+def _address(field, value):
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise ValueError(f"{field} must be host:port with a port from 1 to 65535, got {value!r}")
+
+
+def _directory(field, value):
+    if not value:
+        raise ValueError(f"{field} must be a path, got ''")
 
 
 def _part(field, value):
@@ -78,8 +92,12 @@ def _part(field, value):
 # checked; those of `neuron` are checked by the neuron's own factory.
 RANGES = {
     _name: ("name",),
+    _directory: ("directory", "data.directory", "init_from"),
+    _address: ("distributed.address",),
+    _epochs: ("epochs",),
+    _few: ("optimizer.newton_schulz",),
     _counts: (
-        *("timesteps", "epochs", "log_every", "stop_after_non_finite"),
+        *("timesteps", "log_every", "stop_after_non_finite"),
         *("model.stem", "model.stem_kernel", "model.stem_stride", "model.side_heads"),
         *("model.side_features", "data.image_size", "data.examples", "data.batch_size"),
         *("data.time_window", "data.eval_batch_size", "checkpoint.every_epochs", "checkpoint.keep"),
@@ -89,7 +107,7 @@ RANGES = {
     _seed: ("seed", "data.seed"),
     _from_zero: (
         *("model.head", "adaptation.weights", "data.workers"),
-        *("data.crop_padding", "data.cutout", "optimizer.newton_schulz"),
+        *("data.crop_padding", "data.cutout"),
         *("checkpoint.every_steps", "distributed.process"),
     ),
     _not_negative: (
@@ -143,6 +161,7 @@ TYPES = {
     str: ("a string", str),
     tuple: ("a sequence", tuple | list),
 }
+SMALLEST, LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 PASSED = "passed"  # in place of a name: the thing itself was an argument of `train`
 ARGUMENTS = {"neuron": "neuron.kind", "model": "model.name", "dataset": "data.name"}
 
@@ -184,8 +203,10 @@ def check_types(config) -> None:
             got = "nothing" if value is config else " ".join(repr(value).split())[:80]
             unset = " or None" if default is None else ""
             raise ConfigError(f"config.{field} must be {words}{unset}, got {got}")
-        if allowed == float | int and abs(value) > sys.float_info.max:
-            raise ConfigError(f"config.{field} must be a number that a float holds")
+        if allowed == float | int and abs(value) > LARGEST:
+            raise ConfigError(f"config.{field} must be at most {LARGEST:.1e}, got {value}")
+        if allowed == float | int and 0 < abs(value) < SMALLEST:
+            raise ConfigError(f"config.{field} must be 0 or of size {SMALLEST:.1e}, got {value}")
 
 
 @contextlib.contextmanager
@@ -289,6 +310,14 @@ def validate_fields(config, *, dataset=None, neuron=None, model=None) -> None:
         _check_adaptation(config, neuron)
         if model is None:
             models.build(**config.model, neuron=neuron, num_classes=2, timesteps=config.timesteps)
+    for field in ("address", "processes", "process"):
+        if config.distributed[field] is not None and not config.distributed.enabled:
+            raise ConfigError(f"config.distributed.enabled must be true beside {field}, got False")
+    processes, process = config.distributed.processes, config.distributed.process
+    if processes is not None and process is not None and process >= processes:
+        raise ConfigError(
+            f"config.distributed.process must be below the {processes} processes, got {process}"
+        )
     if config.optimizer.warmup_epochs > config.epochs:
         raise ConfigError(
             f"config.optimizer.warmup_epochs must be at most config.epochs ({config.epochs}), "

@@ -38,7 +38,7 @@ def read(directory: str) -> dict:
     try:
         with open(path) as file:
             return dict(json.load(file))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, TypeError, ValueError) as error:
         raise ConfigError(f"{path}: damaged ({' '.join(str(error).split())})") from None

@@ -119,6 +119,7 @@ def train(
         data.check(dataset, "dataset: ")
     things = {"dataset": dataset, "neuron": neuron, "model": model}
     config = configuration.passing(configuration.located(config), **things)
+    configuration.validate_fields(config, **things)  # those of config.distributed are used first
     with Interrupts() as interrupts, contextlib.ExitStack() as stack:
         parallel.initialize(config.distributed)
         directory = run_directory.path_of(config)

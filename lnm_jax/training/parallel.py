@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import sys
+import threading
 from collections.abc import Callable
+from typing import NoReturn
 
 import jax
 import numpy as np
@@ -43,6 +47,9 @@ def initialize(fields) -> None:
         return
     # Its handler of SIGTERM would take the place of the run's own, see `loop.Interrupts`.
     jax.config.update("jax_enable_preemption_service", False)
+    # Before jax gives up, which ends the process with a stack trace of its own.
+    timer = threading.Timer(max(0.5, fields.timeout - 1), _not_connected, [fields])
+    timer.start()
     try:
         jax.distributed.initialize(
             coordinator_address=fields.address,
@@ -54,6 +61,18 @@ def initialize(fields) -> None:
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"config.distributed: the processes do not connect ({reason})") from None
+    finally:
+        timer.cancel()
+
+
+def _not_connected(fields) -> NoReturn:
+    print(
+        f"config.distributed: the processes did not connect within timeout = {fields.timeout} s; "
+        f"is each of the {fields.processes or 'others'} started, and address right?",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(ConfigError.status)
 
 
 def process() -> tuple[int, int]:
@@ -124,9 +143,13 @@ def one_of_several(directory: str):
         yield
     except Exception as error:
         several, reason = jax.process_count() > 1, str(error).partition("\n")[0]
-        # A JaxRuntimeError, or a ValueError of the same text; memory is this process's own affair.
-        status = re.match(r"([A-Z_]+): ", reason)
-        if several and status and status[1] != "RESOURCE_EXHAUSTED":
+        if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in reason:
+            error = ConfigError(
+                f"{directory}: out of memory; smaller config.data.batch_size or config.timesteps "
+                f"need less, and config.model.remat=block ({reason})"
+            )
+        # A JaxRuntimeError, or a ValueError of the same text.
+        elif several and re.match("[A-Z_]+: ", reason):
             reason = reason.rpartition("computation: ")[2]
             raise LostProcessError(
                 f"{directory}: another process of the run ended; start all of them again to go on "
@@ -134,7 +157,7 @@ def one_of_several(directory: str):
             ) from None
         if several and getattr(error, "alone", None) is None:
             error.alone = True
-        raise
+        raise error
 
 
 def replicate(tree):
