@@ -19,7 +19,17 @@ import jax
 from lnm_jax import launch
 from lnm_jax.errors import ConfigError
 
-BENCHMARKS = ("data", "gpu", "gpu_steps", "neuron", "relu", "scaling", "train_step")
+BENCHMARKS = (
+    "cpu",
+    "data",
+    "gpu",
+    "gpu_steps",
+    "neuron",
+    "passes",
+    "relu",
+    "scaling",
+    "train_step",
+)
 RESULTS = pathlib.Path(__file__).parent / "results"
 
 

@@ -53,8 +53,8 @@ def build(name, kind, timesteps, size, batch, fields, variables=None):
     return model, variables, images, jnp.arange(batch) % 10
 
 
-def lowered(model, variables, images, labels):
-    """A training step that is not compiled yet, and its arguments."""
+def training_step(model):
+    """(step, the optimizer whose state is its third argument)."""
     sgd = optax.sgd(0.1, momentum=0.9)
 
     def step(params, batch_stats, momentum, images, labels):
@@ -71,8 +71,13 @@ def lowered(model, variables, images, labels):
         updates, momentum = sgd.update(grads, momentum)
         return optax.apply_updates(params, updates), batch_stats, momentum
 
-    params, batch_stats = variables["params"], variables["batch_stats"]
-    arguments = (params, batch_stats, sgd.init(params), images, labels)
+    return step, sgd
+
+
+def lowered(model, variables, images, labels):
+    """A training step that is not compiled yet, and its arguments."""
+    (step, sgd), params = training_step(model), variables["params"]
+    arguments = (params, variables["batch_stats"], sgd.init(params), images, labels)
     return jax.jit(step).lower(*arguments), arguments
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import gpu
+from benchmarks import gpu, passes
 from reproduction import timing
 
 
@@ -99,3 +99,30 @@ def test_the_list_begins_nothing_that_would_not_end_in_time(tmp_path):
 def test_the_list_is_refused_without_a_gpu_or_minutes(capsys, options, message):
     assert command.main(["gpu", *options]) != 0
     assert capsys.readouterr().err.startswith(f"benchmarks: {message}")
+
+
+PROGRAM = """HloModule step
+
+%fused (p0: bf16[2,8], p1: f32[8]) -> bf16[8] {
+  %p0 = bf16[2,8]{1,0} parameter(0)
+  %wide = f32[2,8]{1,0} convert(%p0)
+  %first = f32[1,8]{1,0} slice(%wide), slice={[0:1], [0:8]}
+  %row = f32[8]{0} bitcast(%first)
+  %p1 = f32[8]{0} parameter(1)
+  %sum = f32[8]{0} add(%row, %p1)
+  ROOT %out = bf16[8]{0} convert(%sum)
+}
+
+ENTRY %main (a: bf16[2,8], b: f32[8]) -> bf16[8] {
+  %a = bf16[2,8]{1,0} parameter(0)
+  %b = f32[8]{0} parameter(1)
+  %c = f32[8]{0} custom-call(%b), custom_call_target="__cudnn$convForward", metadata={op_name="x"}
+  ROOT %f = bf16[8]{0} fusion(%a, %c), kind=kLoop, calls=%fused, metadata={op_name="transpose(x)"}
+}
+"""
+
+
+def test_bytes_of_a_program_are_results_and_what_is_read_of_operands():
+    found = passes.traffic(PROGRAM)
+    # A result of 8 x 2 bytes, half of 16 x 2 bytes, all of 8 x 4; and 8 x 4 in and out.
+    assert found == {"XLA backward": 16 + 16 + 32, "convolutions": 64}

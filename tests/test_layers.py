@@ -307,11 +307,10 @@ def test_tebns_scale_multiplies_batch_norms_bias_too(train):
         np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12)
 
 
-# (kernel, stride), height, channels: narrow, or wide enough for Winograd; for it, tiles of 4 and
-# of 2 fit, of 2, none.
+# (kernel, stride), height, channels: narrow, or wide enough for Winograd; tiles fit into even ones.
 CONVOLUTIONS = [
     *(((kernel, 2), size, (3, 5)) for kernel in (1, 3, 7) for size in (8, 9)),
-    *(((3, 1), size, (64, 65)) for size in (8, 6, 9)),
+    *(((3, 1), size, (64, 65)) for size in (8, 10, 9)),
     ((1, 1), 8, (64, 65)),
     ((3, 1), 8, (3, 5)),
     ((3, 2), 8, (64, 65)),
@@ -337,30 +336,12 @@ def test_convolutions_and_their_gradients_equal_the_native_ones(kind, size, chan
         np.testing.assert_allclose(got, expected, atol=1e-5 * float(jnp.abs(expected).max()))
 
 
-@pytest.mark.parametrize("m", [2, 4])
-def test_winograd_equals_the_convolution_and_its_gradient(m):
-    key = jax.random.split(jax.random.key(2), 3)
-    x = jax.random.normal(key[0], (2, 8, 12, 5))
-    k, g = jax.random.normal(key[1], (3, 3, 5, 7)), jax.random.normal(key[2], (2, 8, 12, 7))
-
-    @jax.jit
-    def both(x, k, g):
-        result, pullback = jax.vjp(lambda k: native(x, k), k)
-        ours = cpu_conv.winograd(x, k, m), cpu_conv.winograd_kernel_gradient(x, g, m)
-        return ours, (result, *pullback(g))
-
-    with jax.default_matmul_precision("highest"):
-        for got, expected in zip(*both(x, k, g), strict=True):
-            np.testing.assert_allclose(got, expected, atol=1e-5 * float(jnp.abs(expected).max()))
-
-
-@pytest.mark.parametrize("m", [2, 4])
-def test_winograds_matrices_solve_the_one_dimensional_problem_exactly(m):
-    data, kernel, result = cpu_conv.transforms(m)
+def test_winograds_matrices_solve_the_one_dimensional_problem_exactly():
     rng = np.random.default_rng(0)
-    tile, weights = rng.normal(size=m + 2), rng.normal(size=3)
-    filtered = [tile[i : i + 3] @ weights for i in range(m)]
-    np.testing.assert_allclose(result @ ((kernel @ weights) * (data @ tile)), filtered, atol=1e-13)
+    tile, weights = rng.normal(size=4), rng.normal(size=3)
+    product = (cpu_conv.KERNEL @ weights) * (cpu_conv.DATA @ tile)
+    filtered = [tile[i : i + 3] @ weights for i in range(2)]
+    np.testing.assert_allclose(cpu_conv.RESULT @ product, filtered, atol=1e-13)
 
 
 def test_wide_layers_use_winograd_on_a_cpu_and_nowhere_else():

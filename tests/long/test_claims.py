@@ -21,11 +21,11 @@ def summary(command, tmp_path, monkeypatch):
     return train
 
 
-def test_digits_reach_98_9_percent_in_a_minute(summary):
-    """99.17, 98.33, 99.17 %; 19 s on two cores, 41 with compilation."""
+def test_digits_reach_99_percent_in_a_minute(summary):
+    """99.17, 98.89, 99.17 %; 15 s on two cores, 29 with compilation."""
     facts = [summary(f"seed-{seed}", f"--config.seed={seed}") for seed in range(3)]
     # One image is 0.28 %, the standard deviation 0.5; seeds are the same, roundings may not be.
-    assert statistics.mean(x["accuracy_last"] for x in facts) == pytest.approx(98.9, abs=0.9)
+    assert statistics.mean(x["accuracy_last"] for x in facts) == pytest.approx(99.1, abs=0.9)
     assert min(x["seconds"] for x in facts) < 80 * max(1, 2 / os.cpu_count())
 
 
