@@ -52,7 +52,7 @@ def fits(method: Method, setting: Setting) -> bool:
 
 
 def _config(setting, method):
-    return comparison.job_of(setting, method, {}, 0, {}).config("")
+    return comparison.job_of(setting, method, {}, 0, {}).config("runs")
 
 
 def fitted(method: Method, setting: Setting, scale: str) -> Method:

@@ -121,7 +121,7 @@ def programs_of(job: Job, dataset: Dataset | None = None) -> Programs:
       dataset: of a job with the same data, to load it once.
     Raises: ConfigError for a configuration that is not allowed.
     """
-    config = job.config("")
+    config = job.config("runs")
     configuration.validate(config)
     built = experiment.build(config, dataset)
     batch = next(data.train_batches(built.dataset.train, 0, config.data.batch_size, 0, 1))
@@ -157,7 +157,7 @@ def overhead(setting: Setting, lif: Job, lnm: Job, scale: str) -> dict:
     return {
         "data": setting.data,
         "network": setting.network,
-        "batch": lif.config("").data.batch_size,
+        "batch": lif.config("runs").data.batch_size,
         "LIF step, ms": f"{1e3 * train['lif'].median:.1f}",
         "LNM step, ms": f"{1e3 * train['lnm'].median:.1f}",
         "training overhead, %": _over(train["lnm"].median, train["lif"].median),
