@@ -125,7 +125,7 @@ class Runner:
         for job, config in configs.items():
             try:  # its run would end with the same line, later
                 configuration.validate_fields(config)
-                paths[job] = run_directory.path_of(config)
+                paths[job] = configuration.path_of(config)
             except ConfigError as error:
                 self.failed[job] = str(error)
                 self.refused.add(job)
@@ -162,7 +162,7 @@ class Runner:
     def result(self, job: Job) -> Result | None:
         """The job's result if its run is complete."""
         config = job.config(self.directory)
-        directory = run_directory.path_of(config)
+        directory = configuration.path_of(config)
         try:
             with open(os.path.join(directory, SUMMARY)) as file:
                 facts = json.load(file)
@@ -186,7 +186,7 @@ class Runner:
         slot = self._slots.get()
         self._say(self._next(job))
         started = time.monotonic()
-        log = run_directory.path_of(job.config(self.directory)) + ".log"
+        log = configuration.path_of(job.config(self.directory)) + ".log"
         os.makedirs(self.directory, exist_ok=True)
         try:
             with open(log, "w") as file:

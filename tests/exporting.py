@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from lnm_jax.data import Dataset, Split
-from lnm_jax.training import experiment, run_directory
+from lnm_jax.training import configuration, experiment
 from lnm_jax.training.run import Run
 
 EVENTS = {"model.name": "vggsnn", "model.stem": None, "model.blocks": None}
@@ -59,4 +59,4 @@ def drawn(target, seed=0):
 def run_of(config, dataset=None):
     """A `Run` of the configuration with drawn numbers; nothing is compiled or written."""
     this = experiment.build(config, dataset)
-    return Run(this, run_directory.path_of(config), drawn(jax.eval_shape(this.init)), [], 0.0, None)
+    return Run(this, configuration.path_of(config), drawn(jax.eval_shape(this.init)), [], 0.0, None)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lnm_jax.training import experiment, run_directory
+from lnm_jax.training import configuration, experiment
 from lnm_jax.training.loop import Trainer
 from reproduction import runner, settings, tables
 from reproduction.comparison import Options
@@ -62,7 +62,7 @@ with open(sys.argv[1] + "/summary.json", "w") as file:
 
 def test_every_run_is_announced_with_its_number_and_what_is_left(tmp_path, monkeypatch):
     def command(job, directory):
-        path = run_directory.path_of(job.config(directory))
+        path = configuration.path_of(job.config(directory))
         return [sys.executable, "-S", "-c", FINISHES, path]
 
     clock = SimpleNamespace(monotonic=iter(range(0, 6000, 60)).__next__)  # a minute each

@@ -21,6 +21,7 @@ from conftest import PUBLISHED
 from lnm_jax.configs import digits
 from lnm_jax.errors import ConfigError, Interrupted, NonFiniteError
 from lnm_jax.training import (
+    configuration,
     experiment,
     health,
     loop,
@@ -132,7 +133,7 @@ def test_training_that_diverges_stops_and_names_the_layer(config):
     message = str(raised.value)
     assert "\n" not in message
     assert "config.optimizer.clip_norm" in message
-    records = metrics.read(run_directory.path_of(config))
+    records = metrics.read(configuration.path_of(config))
     assert all(np.isfinite(r["loss"]) for r in records if r.get("loss") is not None)
     assert records[-1]["skipped"] >= 4
 

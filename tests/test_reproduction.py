@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from lnm_jax.errors import ConfigError
-from lnm_jax.training import configuration, loop, run_directory
+from lnm_jax.training import configuration, loop
 from lnm_jax.training.run import write_summary
 from reproduction import (
     cli,
@@ -457,7 +457,7 @@ def python(monkeypatch, program):
     """Jobs become this program, with the run's directory as its argument."""
 
     def command(job, directory):
-        return [sys.executable, "-S", "-c", program, run_directory.path_of(job.config(directory))]
+        return [sys.executable, "-S", "-c", program, configuration.path_of(job.config(directory))]
 
     monkeypatch.setattr(runner.Job, "command", command)
 

@@ -647,12 +647,12 @@ def test_another_configuration_never_enters_a_run_directory(run):
 
 
 def test_a_foreign_directory_is_left_alone(config):
-    os.mkdir(run_directory.path_of(config))
-    with open(os.path.join(run_directory.path_of(config), "thesis.tex"), "w") as file:
+    os.mkdir(configuration.path_of(config))
+    with open(os.path.join(configuration.path_of(config), "thesis.tex"), "w") as file:
         file.write("important")
     with pytest.raises(ConfigError, match="is not a run"):
         loop.train(config)
-    assert os.listdir(run_directory.path_of(config)) == ["thesis.tex"]
+    assert os.listdir(configuration.path_of(config)) == ["thesis.tex"]
 
 
 OWN = """

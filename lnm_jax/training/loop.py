@@ -122,7 +122,7 @@ def train(
     configuration.validate_fields(config, **things)  # those of config.distributed are used first
     with Interrupts() as interrupts, contextlib.ExitStack() as stack:
         parallel.initialize(config.distributed)
-        directory = run_directory.path_of(config)
+        directory = configuration.path_of(config)
         stack.enter_context(parallel.one_of_several(directory))
 
         def build():

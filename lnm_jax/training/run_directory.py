@@ -15,9 +15,6 @@ LOCK = ".lock"
 DATA = "data.json"  # what is known of the data set, see `data.Info`
 
 
-path_of = configuration.path_of
-
-
 def check(config, *, resume: bool = False) -> None:
     """Checks that the configuration may use its directory.
 
@@ -25,7 +22,7 @@ def check(config, *, resume: bool = False) -> None:
       resume: more epochs than the run had are no other configuration.
     Raises: ConfigError if it holds another configuration, or files that are not a run's.
     """
-    directory = path_of(config)
+    directory = configuration.path_of(config)
     if not os.path.exists(directory):
         return
     if not os.path.isdir(directory):
@@ -57,7 +54,7 @@ def remark_on_data(config) -> str | None:
     Returns: None if the place is the same, or if there is no run.
     """
     try:
-        place = configuration.read(path_of(config)).data.directory
+        place = configuration.read(configuration.path_of(config)).data.directory
     except ConfigError:
         return None
     if place is None or os.path.realpath(place) == os.path.realpath(config.data.directory or ""):
@@ -70,7 +67,7 @@ def create(config) -> str:
 
     Raises: ConfigError if it can't be written.
     """
-    directory = path_of(config)
+    directory = configuration.path_of(config)
     with files.writing(directory):
         os.makedirs(directory, exist_ok=True)
         if not os.path.exists(path := os.path.join(directory, configuration.FILE)):
@@ -87,7 +84,7 @@ def begin(config, this: Experiment, step: int) -> None:
     Raises: ConfigError if it can't be written, or if the run began with other data and
       `config.data.accept_changes` is false.
     """
-    directory = path_of(config)
+    directory = configuration.path_of(config)
     began, own = read_info(directory), configuration.read(directory)
     differ = began.differences(this.info) if began else []
     if differ and not config.data.accept_changes:
