@@ -1,6 +1,8 @@
 """Data sets by name, what they say of themselves, and arrays that are kept."""
 
+import io
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -121,7 +123,22 @@ def test_anybodys_own_data_set_is_named_by_its_import_path(tmp_path, monkeypatch
         data.load("cifar1")
 
 
-@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04", None])
+def array_file(header):
+    return b"\x93NUMPY\x01\x00\x76\x00" + header.ljust(117) + b"\n"
+
+
+def archive(content):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as opened:
+        opened.writestr("a.npy", content)
+    return file.getvalue()
+
+
+HUGE = array_file(b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000000,), }")
+BROKEN = [b"", b"PK\x03\x04", None, HUGE, archive(HUGE), archive(array_file(b"{(((("))]
+
+
+@pytest.mark.parametrize("damage", BROKEN, ids=range(len(BROKEN)))
 def test_a_damaged_file_of_kept_arrays_is_made_again(tmp_path, damage):
     calls = []
 
