@@ -13,7 +13,7 @@ from typing import NoReturn
 import jax
 import numpy as np
 
-from lnm_jax.errors import ConfigError, LostProcessError
+from lnm_jax.errors import ConfigError, LostProcessError, ReportedError
 
 AXIS = "devices"
 # Seconds without a sign of life after which a process counts as dead and the others stop.
@@ -148,8 +148,8 @@ def one_of_several(directory: str):
                 f"{directory}: out of memory; smaller config.data.batch_size or config.timesteps "
                 f"need less, and config.model.remat=block ({reason})"
             )
-        # A JaxRuntimeError, or a ValueError of the same text.
-        elif several and re.match("[A-Z_]+: ", reason):
+        # A JaxRuntimeError, or a ValueError of the same text; ours are ReportedErrors.
+        elif several and not isinstance(error, ReportedError) and re.match("[A-Z_]+: ", reason):
             reason = reason.rpartition("computation: ")[2]
             raise LostProcessError(
                 f"{directory}: another process of the run ended; start all of them again to go on "
