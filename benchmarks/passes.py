@@ -1,19 +1,17 @@
-"""Bytes that a training step's kernels read and write on a GPU, from XLA's program for it.
+"""Bytes that a training step moves and needs on a GPU, from XLA's program for it.
 
 The program is compiled for a described card, an H100, and none is needed; but for its compiler:
 `pip install 'jax[cuda12]'`. ResNet-19 as published in bfloat16, SGD, 512 images times timesteps.
 A fused kernel counts each result once, and of each operand what it reads: where it looks at slices
 in time alone, those. Time is not measured: convolutions are bound by their products, all else by
-these bytes.
+these bytes. Memory is the program's: arguments, results and what it needs between them; by neuron
+and timestep, all of it is counted as if it were kept for the backward pass.
 """
 
 import collections
 import math
-import os
 import re
 from unittest import mock
-
-os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")  # which asks the driver
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +38,14 @@ dnn_version_info { major: 9 minor: 8 }
 runtime_version { major: 12 minor: 8 }
 device_description_str: "NVIDIA H100 80GB HBM3"
 """
+BACKENDS = ("scan", "fused")
+# Near what a card of 80 GB holds.
+LARGEST = [
+    ("lnm", 2, 4096, "fused", "none"),
+    ("lnm", 2, 12288, "fused", "block"),
+    ("lnm", 64, 128, "fused", "none"),
+    ("lnm", 192, 128, "fused", "block"),
+]
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "f32": 4, "s32": 4, "u32": 4}
 SHAPE = re.compile(r"\b(pred|[suf]\d+|bf16)\[([\d,]*)\]")
 INSTRUCTION = re.compile(r"\s+(ROOT )?%([\w.\-]+) = (.*?) ([\w\-]+)\((.*)")
@@ -113,13 +119,37 @@ def traffic(program: str) -> dict[str, float]:
         read = sum(sizes.get(x, 0) * shares.get(n, 1) for n, x in enumerate(operands))
         way = "backward" if "transpose(" in line.partition("op_name=")[2] else "forward"
         kind = f"kernel {way}" if "triton" in line.partition("metadata")[0] else f"XLA {way}"
-        total["convolutions" if "cudnn$conv" in line else kind] += sizes[name] + read
+        inner = blocks.get(called[1], "") if called else line
+        convolves = "cudnn$conv" in line or " convolution(" in inner
+        total["convolutions" if convolves else kind] += sizes[name] + read
     return total
 
 
-def _compiled(kind, timesteps, batch, width, backend, sharding):
-    """A training step for the devices of a sharding."""
-    fields = train_step.wide(width) | {"backend": backend, "dtype": jnp.bfloat16}
+def _programs(short):
+    """(neuron, T, batch, backend, remat) of each row."""
+    if short:
+        return [(kind, 2, 4, backend, "none") for kind in train_step.KINDS for backend in BACKENDS]
+    compared = [
+        (kind, timesteps, 512 // timesteps, backend, "none")
+        for timesteps in (2, 4)
+        for kind in train_step.KINDS
+        for backend in BACKENDS
+    ]
+    growth = [
+        ("lnm", timesteps, 512 // timesteps, "fused", remat)
+        for remat in ("none", "block")
+        for timesteps in (1, 2, 4, 8, 16, 32, 64)
+    ]
+    return [*dict.fromkeys(compared + growth + LARGEST)]
+
+
+def _compiled(kind, timesteps, batch, backend, remat, width, sharding):
+    """(a training step for the devices of a sharding, neurons of the network)."""
+    fields = train_step.wide(width) | {
+        "backend": backend,
+        "dtype": jnp.bfloat16,
+        "remat": remat,
+    }
     model = models.build(
         "resnet19", neuron=neurons.build(kind), num_classes=10, timesteps=timesteps, **fields
     )
@@ -136,11 +166,12 @@ def _compiled(kind, timesteps, batch, width, backend, sharding):
         jax.eval_shape(arguments),
     )
     with mock.patch.object(jax, "default_backend", return_value="gpu"):  # for which neurons choose
-        return jax.jit(step, donate_argnums=(0, 2)).lower(*shapes).compile()
+        program = jax.jit(step, donate_argnums=(0, 2)).lower(*shapes).compile()
+    return program, sum(count.neurons for count in models.counts(model, (1, 32, 32, 3)))
 
 
 def run(short: bool):
-    """A row for each neuron, T and backend."""
+    """A row for each neuron, T, batch, backend and kind of rematerialisation."""
     try:
         topology = topologies.get_topology_desc(
             platform="cuda", topology="1x1x1", target_config=H100
@@ -148,15 +179,14 @@ def run(short: bool):
     except (NotImplementedError, RuntimeError) as error:
         raise ConfigError("needs XLA's compiler for GPUs: pip install 'jax[cuda12]'") from error
     sharding = SingleDeviceSharding(topology.devices[0])
-    width, every = (16, (2,)) if short else (128, (2, 4))
-    for timesteps in every:
-        batch = 8 if short else 512 // timesteps
-        for kind in train_step.KINDS:
-            for backend in ("scan", "fused"):
-                program = _compiled(kind, timesteps, batch, width, backend, sharding)
-                found = traffic(program.as_text())
-                yield {"neuron": kind, "T": timesteps, "batch": batch, "backend": backend} | {
-                    "GB": sum(found.values()) / 1e9,
-                    **{f"{name}, GB": value / 1e9 for name, value in sorted(found.items())},
-                    "temporary GB": program.memory_analysis().temp_size_in_bytes / 1e9,
-                }
+    for row in _programs(short):
+        program, count = _compiled(*row, 16 if short else 128, sharding)
+        moved, memory = traffic(program.as_text()), program.memory_analysis()
+        needed = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+        needed += memory.output_size_in_bytes - memory.alias_size_in_bytes
+        yield dict(zip(("neuron", "T", "batch", "backend", "remat"), row, strict=True)) | {
+            "GB": sum(moved.values()) / 1e9,
+            **{f"{name}, GB": value / 1e9 for name, value in sorted(moved.items())},
+            "memory GB": needed / 1e9,
+            "bytes a neuron and timestep": needed / (count * row[1] * row[2]),
+        }

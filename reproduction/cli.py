@@ -3,6 +3,7 @@
 python reproduce.py table1                              digits, minutes on two cores
 python reproduce.py table1 --scale=small --data-dir=D   what one machine does in a night
 python reproduce.py table1 --scale=paper --data-dir=D   Table 4 as published
+python reproduce.py compare --recipe=fast --scale=small --data-dir=D   all methods, fast recipe
 
 Scales: smoke is digits, small the narrow networks of one machine, paper the published recipes.
 --data-dir has CIFAR-10 (a folder of images, or for TensorFlow Datasets), CIFAR10DVS and so on.
@@ -50,6 +51,10 @@ def parser() -> argparse.ArgumentParser:
     ]
     made.add_argument("command", choices=sorted(tables.COMMANDS), help="\n".join(lines))
     made.add_argument("--scale", choices=settings.SCALES, default="smoke")
+    made.add_argument(
+        "--recipe", choices=settings.RECIPES, default="published",
+        help="of images and recordings: the experiments' own, or the fast one",
+    )  # fmt: skip
     made.add_argument("--seeds", type=int, default=3, help="runs of each row (3)")
     made.add_argument(
         "--first-seed", type=int, default=0, help="seeds are this one and those after it (0)"
@@ -138,6 +143,7 @@ def options_of(arguments: argparse.Namespace) -> Options:
         wanted=parts(arguments.rows),
         unwanted=parts(arguments.skip),
         fields=fields(arguments),
+        recipe=arguments.recipe,
     )
 
 
@@ -199,7 +205,9 @@ def main(argv: list[str], runner: type[Runner] = Runner) -> int:
             refused = runs.failed.keys() <= runs.refused
             raise ConfigError(reasons) if refused else ReportedError(f"no run ended: {reasons}")
         line = shlex.join(["python", "reproduce.py", *argv])
-        out = arguments.out or f"{arguments.directory}/{arguments.command}-{arguments.scale}"
+        parts_of_name = [arguments.command, arguments.scale]
+        parts_of_name += [options.recipe] if options.recipe != "published" else []
+        out = arguments.out or f"{arguments.directory}/{'-'.join(parts_of_name)}"
         print("\n" + markdown(made, line))
         print("\n".join(write(made, line, out)))
     except ReportedError as error:

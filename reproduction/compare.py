@@ -26,6 +26,9 @@ def where(options: Options) -> list[Setting]:
     timesteps), and each method has its learning rates, since none suit all.
     """
     scale, directory = options.scale, options.directory
+    if options.recipe == "fast":
+        images, *_ = settings.images(scale, directory, options.recipe)
+        return [images._replace(rates=())]
     if scale == "smoke":
         return [settings.DIGITS.at({"model.blocks": (2, 2)})._replace(rates=())]
     images = settings.images(scale, directory)[0]

@@ -32,6 +32,7 @@ class Options(NamedTuple):
       wanted: parts of "data network method$"; a row must have one. Empty for all.
       fields: of every run, over everything else.
       unwanted: as `wanted`; a row must have none.
+      recipe: name in `settings.RECIPES`.
     """
 
     scale: str
@@ -41,6 +42,7 @@ class Options(NamedTuple):
     wanted: tuple[str, ...] = ()
     fields: dict = {}  # noqa: RUF012 never changed
     unwanted: tuple[str, ...] = ()
+    recipe: str = "published"
 
     def ask_for(self, setting: Setting, method: Method) -> bool:
         """Whether the row is one that --rows names and --skip does not."""
@@ -146,14 +148,15 @@ def count(
 def grouped(
     setting: Setting, methods: Sequence[Method], more: dict, *, tuning_seeds: int
 ) -> list[list[Method]]:
-    """The methods, those together that have the same fields and values to try.
+    """The methods, those together that have the same configuration and values to try.
 
     LIF at its best decay is plain LIF where no decay is tried.
     """
     groups = {}
     for method in methods:
         tries = tried(setting, method, more) if tuning_seeds else {}
-        groups.setdefault((job_of(setting, method, {}, 0, more), str(tries)), []).append(method)
+        config = job_of(setting, method, {}, 0, more).config("runs")
+        groups.setdefault((config.to_json(), str(tries)), []).append(method)
     return list(groups.values())
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from lnm_jax.configs import cifar10_fast
 from lnm_jax.errors import ConfigError
+from lnm_jax.training import configuration
 from reproduction import published
 from reproduction.published import CIFAR10, CIFAR100, IMAGENET
 
 SCALES = ("smoke", "small", "paper")
+RECIPES = ("published", "fast")
 
 
 class Setting(NamedTuple):
@@ -74,6 +77,11 @@ DIGITS = Setting(
     paper_row=(CIFAR10, "ResNet-19", 4),
 )
 NARROW = {"model.stem": 16, "model.widths": (16, 32, 64)}
+NARROW_VGG = {
+    "model.name": "vggsnn",
+    "model.widths": ((16, 32), (64, 64), (64, 64)),
+    "model.shortcut": None,
+}
 DVS = Setting(
     "digits, simulated events",
     "small VGGSNN",
@@ -84,6 +92,13 @@ DVS = Setting(
     note="simulated in place of CIFAR10-DVS",
 )
 SMALL_RESNET = {"model.name": "resnet_small", "model.stem": 8, "model.widths": (16, 32)}
+SEQUENTIAL = Setting(
+    "digits, pixel by pixel",
+    "MLP 1-64-64-10",
+    "sequential_digits",
+    {},
+    rates=(0.1, 0.3, 1.0),
+)
 INTERVAL = Setting(
     "interval",
     "MLP 16-64-64-6",
@@ -94,8 +109,10 @@ INTERVAL = Setting(
 )
 
 
-def images(scale: str, directory: str | None) -> list[Setting]:
+def images(scale: str, directory: str | None, recipe: str = "published") -> list[Setting]:
     """Static images, for Table 1 and what belongs to it."""
+    if recipe == "fast":
+        return _fast_images(scale, directory)
     if scale == "smoke":
         return [DIGITS]
     if scale == "small":
@@ -114,15 +131,24 @@ def images(scale: str, directory: str | None) -> list[Setting]:
     return [*cifar, imagenet.at({"data.directory": directory})]
 
 
-def fast(scale: str, directory: str | None) -> list[Setting]:
-    """The fast recipe."""
+def _fast_images(scale, directory):
     if scale == "smoke":
         return [DIGITS.at({"epochs": 2})._replace(rates=(), paper_row=None)]
-    recipe = _cifar10(directory)._replace(experiment="cifar10_fast", paper_row=None)
+    resnet = _cifar10(directory)._replace(experiment="cifar10_fast", paper_row=None)
     if scale == "small":
-        small = {**NARROW, "data.image_size": 16, "data.crop_padding": 0, "epochs": 1}
-        recipe = recipe.at(small)._replace(network="ResNet-19, width 16, 16x16 pixels")
-    return [recipe]
+        small = {"data.image_size": 16, "data.crop_padding": 0, "epochs": 1}
+        pixels = resnet.at(small)._replace(rates=(0.02, 0.05, 0.1))
+        return [
+            pixels.at(NARROW)._replace(network="ResNet-19, width 16, 16x16 pixels"),
+            pixels.at(NARROW_VGG)._replace(network="VGGSNN, width 16, 16x16 pixels"),
+        ]
+    return [resnet]
+
+
+def timesteps(scale: str, directory: str | None, recipe: str = "published") -> list[Setting]:
+    """The first images at several T, of which the first has nothing to tell dynamics apart by."""
+    first = images(scale, directory, recipe)[0]._replace(paper_row=None, rates=())
+    return [first.at({"timesteps": count})._replace(note=f"T = {count}") for count in (1, 2, 4, 8)]
 
 
 def cifar100(directory: str | None) -> Setting:
@@ -133,8 +159,13 @@ def cifar100(directory: str | None) -> Setting:
     )
 
 
-def events(scale: str, directory: str | None) -> list[Setting]:
+def events(scale: str, directory: str | None, recipe: str = "published") -> list[Setting]:
     """Event recordings, for Table 2: each for a VGGSNN, then for a ResNet."""
+    if recipe == "fast":
+        published_recipe = events(scale, directory)
+        return [
+            setting.at(_fast_fields(setting))._replace(rates=()) for setting in published_recipe
+        ]
     if scale == "paper":
         return [
             Setting(
@@ -160,15 +191,32 @@ def events(scale: str, directory: str | None) -> list[Setting]:
     return [setting for pair in zip(recordings, resnets, strict=True) for setting in pair]
 
 
-def interval(scale: str, directory: str | None) -> list[Setting]:
+def _fast_fields(setting):
+    """What the fast recipe changes in another experiment: optimizer, surrogate, network."""
+    recipe = configuration.flatten(cifar10_fast.get_config())
+    names = [name for name in recipe if name.startswith("optimizer.")]
+    names += ["neuron.surrogate", "model.tdbn", "model.head", "label_smoothing"]
+    names += [] if "VGGSNN" in setting.network else ["model.shortcut"]
+    return {name: recipe[name] for name in names}
+
+
+def interval(scale: str, directory: str | None, recipe: str = "published") -> list[Setting]:
     """The time between two pulses."""
-    _refuse_paper(scale)
+    _refuse(scale, recipe)
     return [INTERVAL.at({"epochs": 2, "data.examples": 600}) if scale == "smoke" else INTERVAL]
 
 
-def identify(scale: str, directory: str | None) -> list[Setting]:
+def sequential(scale: str, directory: str | None, recipe: str = "published") -> list[Setting]:
+    """Digits as sequences of pixels, in their order and permuted."""
+    _refuse(scale, recipe)
+    plain = SEQUENTIAL.at({"epochs": 1}) if scale == "smoke" else SEQUENTIAL
+    permuted = plain.at({"data.name": "permuted_digits"})
+    return [plain, permuted._replace(data="digits, pixels permuted")]
+
+
+def identify(scale: str, directory: str | None, recipe: str = "published") -> list[Setting]:
     """Unknown neurons from their spikes; a LIF layer is the control."""
-    _refuse_paper(scale)
+    _refuse(scale, recipe)
     epochs = 4 if scale == "smoke" else 200
     return [
         Setting(
@@ -184,9 +232,11 @@ def identify(scale: str, directory: str | None) -> list[Setting]:
     ]
 
 
-def _refuse_paper(scale):
+def _refuse(scale, recipe):
     if scale == "paper":
         raise ConfigError("--scale=paper: the paper does not have this task, use small")
+    if recipe != "published":
+        raise ConfigError(f"--recipe={recipe}: of images and recordings; this task has its own")
 
 
 def _cifar10(directory: str | None) -> Setting:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Callable, Sequence
 
-from lnm_jax.errors import ConfigError
+from lnm_jax.errors import ConfigError, ReportedError
 from reproduction import compare, comparison, costs, methods, published, settings, statistics
 from reproduction.comparison import Made, Options, Outcome
 from reproduction.methods import Method
@@ -65,11 +67,38 @@ def _accuracies(title: str, where: Callable, those: Sequence[Method]) -> Callabl
     """The command of a table of accuracies, whose help is the title."""
 
     def command(runs: Runner, options: Options) -> Made:
-        each = _each(where(options.scale, options.directory), *those)
+        each = _each(where(options.scale, options.directory, options.recipe), *those)
         return _table(title, outcomes_of(runs, options, each), options)
 
     command.__doc__ = f"{title}."
     return command
+
+
+def transfer(runs: Runner, options: Options) -> Made:
+    """Whether learned dynamics help weights that are trained anew around them, frozen.
+
+    f is that of LNM's run of the first seed, on the time between two pulses.
+    """
+    where = settings.interval(options.scale, options.directory, options.recipe)
+    [outcomes] = outcomes_of(runs, options, _each(where, *methods.FIVE[:2], methods.LNM))
+    learned = next(found for found in outcomes if found.method.name == methods.LNM.name)
+    result = learned.results.get(options.seeds[0])
+    if result is None:
+        raise ReportedError("LNM's run of the first seed did not end")
+    fixed = {**methods.LNM.fields, **learned.chosen, "optimizer.neuron_learning_rate": 0.0}
+    start = fixed | {"init_from": os.path.abspath(result.directory), "init_parts": "neurons"}
+    frozen = (
+        comparison.Method("LNM, f as at the start, frozen", fixed),
+        comparison.Method(f"LNM, f of seed {options.seeds[0]}, frozen", start),
+    )
+    each = _each([where[0]._replace(rates=())], methods.LIF, *frozen)
+    others = outcomes_of(runs, options._replace(wanted=(), unwanted=()), each)[0][1:]
+    return _table("Learned dynamics, frozen", [[*outcomes, *others]], options)
+
+
+def _fast(where, scale, directory, recipe):
+    """The first setting under the fast recipe, whichever was asked for, at its own rate."""
+    return [where(scale, directory, "fast")[0]._replace(rates=())]
 
 
 def _remarks(compared, options) -> tuple[str, ...]:
@@ -105,9 +134,12 @@ def _ablated(options: Options) -> list[Setting]:
     if options.scale == "paper":
         return [settings.cifar100(options.directory)]
     return [
-        setting._replace(paper_row=("CIFAR-100", "ResNet-19", 4))
-        for setting in settings.images(options.scale, options.directory)
+        setting._replace(paper_row=("CIFAR-100", "ResNet-19", 4)) for setting in _images(options)
     ]
+
+
+def _images(options):
+    return settings.images(options.scale, options.directory, options.recipe)
 
 
 def table_5(runs: Runner, options: Options) -> Made:
@@ -155,15 +187,15 @@ def _draw_degrees(axis, outcomes, drawing):
 
 def table_3(runs: Runner, options: Options) -> Made:
     """Energy by Eq. 17, from the rates of the trained runs."""
-    those = settings.images(options.scale, options.directory)
-    those += settings.events(options.scale, options.directory)[-1:]
+    those = _images(options)
+    those += settings.events(options.scale, options.directory, options.recipe)[-1:]
     compared = outcomes_of(runs, options, _each(those, methods.LIF, methods.LNM))
     return Made("Table 3: energy of an inference", costs.energies(compared, options.scale))
 
 
 def figure_2(runs: Runner, options: Options) -> Made:
     """Learned f of every layer and what it resembles, of LNM's first seed."""
-    those = settings.images(options.scale, options.directory)[-1:]
+    those = _images(options)[-1:]
     first = options._replace(seeds=options.seeds[:1])
     [[outcome]] = outcomes_of(runs, first, _each(those, methods.LNM))
     rows, drawn = costs.learned(outcome, options.scale)
@@ -178,7 +210,7 @@ def overhead(runs: Runner, options: Options) -> Made:
     both = (methods.LIF, methods.LNM)
     those = [
         setting
-        for setting in settings.images(options.scale, options.directory)
+        for setting in _images(options)
         if any(options.ask_for(setting, method) for method in both)
     ]
     if not those:
@@ -209,7 +241,12 @@ COMMANDS = {
     "compare": every_method,
     "interval": _accuracies("Time between two pulses", settings.interval, methods.FIVE),
     "identify": _accuracies("Unknown neurons from their spikes", settings.identify, methods.FIVE),
+    "sequential": _accuracies("Digits pixel by pixel", settings.sequential, methods.FIVE),
+    "timesteps": _accuracies("Accuracy over T", settings.timesteps, (methods.LIF, methods.LNM)),
+    "transfer": transfer,
     "recipe": _accuracies(
-        "The fast recipe, and with each ingredient taken away", settings.fast, methods.INGREDIENTS
+        "The fast recipe, and with each ingredient taken away",
+        functools.partial(_fast, settings.images),
+        methods.INGREDIENTS,
     ),
 }

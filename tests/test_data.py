@@ -31,6 +31,33 @@ def test_digits_are_split_80_20_the_same_for_every_class(digits):
     assert not rows(digits.train) & rows(digits.test)
 
 
+def test_pixels_come_one_a_timestep_in_their_order_or_in_another(digits):
+    rows, permuted = (
+        data.load(f"{name}_digits", timesteps=64) for name in ("sequential", "permuted")
+    )
+    assert rows.train.images.shape == (1437, 64, 1, 1, 1)
+    np.testing.assert_array_equal(rows.test.images.reshape(-1, 8, 8, 1), digits.test.images)
+    order = np.array([rows.test.images[:, k].tobytes() for k in range(64)])
+    other = np.array([permuted.test.images[:, k].tobytes() for k in range(64)])
+    assert sorted(order) == sorted(other)
+    assert (order != other).any()
+    with pytest.raises(ConfigError, match="timesteps must be 64, one a pixel, got 10"):
+        data.load("sequential_digits", timesteps=10)
+
+
+def test_any_set_is_trained_on_fewer_examples(digits):
+    few = data.load("digits", examples=100)
+    np.testing.assert_array_equal(
+        few.train.images, digits.train.images[np.arange(100) * 1437 // 100]
+    )
+    assert len(few.test.labels) == 360
+    assert few.split.endswith("100 of 1437 to train on")
+    assert data.info_of(few).digest != data.info_of(digits).digest
+    assert len(data.load("interval", examples=60).train.labels) == 60  # which draws them itself
+    with pytest.raises(ConfigError, match="must be at most 1437 of digits, got 1438"):
+        data.load("digits", examples=1438)
+
+
 def test_normalised_training_images_have_mean_0_and_variance_1(digits):
     x = augment.normalise(digits.train.images, digits.mean, digits.std)
     np.testing.assert_allclose([x.mean(), x.var()], [0, 1], atol=1e-4)

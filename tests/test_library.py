@@ -156,6 +156,13 @@ def test_fine_tuning_makes_a_new_head_and_says_so(trained_run, config, digits, c
     ]
     kernel = run.state.params["stem"]["conv"]["kernel"]
     np.testing.assert_allclose(kernel, trained_run.state.params["stem"]["conv"]["kernel"], 1e-5)
+    config.name, config.init_parts = "dynamics", "neurons"
+    config.optimizer.neuron_learning_rate = 0.0
+    run = lnm_jax.train(config, dataset=three(digits))
+    theirs, ours = (x.state.params["stem_spike"]["neuron"] for x in (trained_run, run))
+    jax.tree.map(np.testing.assert_array_equal, theirs, ours)
+    kernel = run.state.params["stem"]["conv"]["kernel"]
+    assert np.abs(kernel - trained_run.state.params["stem"]["conv"]["kernel"]).max() > 0.1
     config.name, config.init_from = "other", os.path.dirname(run.directory)
     with pytest.raises(ConfigError, match=r"config.init_from: .* has no checkpoint"):
         lnm_jax.train(config, dataset=three(digits))

@@ -318,7 +318,7 @@ def test_paper_scale_is_table_4_without_tuning():
 
 def test_every_row_of_the_recipe_takes_something_away_from_it(tmp_path):
     (tmp_path / "train").mkdir()
-    (setting,) = settings.fast("small", str(tmp_path))
+    setting, _ = settings.images("small", str(tmp_path), "fast")
     whole = configuration.flatten(config_of(setting, methods.LIF))
     assert whole["optimizer.name"] == "muon"
     assert whole["model.widths"] == [16, 32, 64]
@@ -355,6 +355,29 @@ def test_methods_are_compared_on_recordings_images_and_intervals():
     assert not tuned & {"LIF", "CLIF", "Ternary spike", "TET", "tdBN", "Dspike", "LocalZO's mean"}
     assert "IMP" not in tuned  # a learned start has the rate of the weights
     assert len(compare.where(options._replace(scale="paper"))) == 2
+
+
+def test_the_fast_recipe_is_that_of_images_and_recordings(tmp_path):
+    (tmp_path / "train").mkdir()
+    directory = str(tmp_path)
+    for setting in (
+        *settings.images("small", directory, "fast"),
+        *settings.events("small", None, "fast"),
+        *settings.timesteps("small", directory, "fast"),
+    ):
+        fields = configuration.flatten(config_of(setting, methods.LNM))
+        assert fields["optimizer.name"] == "muon"
+        assert fields["neuron.surrogate"] == "triangle"
+        assert fields["model.shortcut"] == (
+            "membrane" if "resnet" in fields["model.name"] else None
+        )
+        configuration.validate_fields(config_of(setting, methods.LNM))
+    with pytest.raises(ConfigError, match="--recipe=fast: of images and recordings"):
+        settings.interval("small", None, "fast")
+    (images,) = compare.where(Options("small", range(1), directory=directory, recipe="fast"))
+    groups = comparison.grouped(images, methods.METHODS, {}, tuning_seeds=0)
+    together = [[method.name for method in group] for group in groups if len(group) > 1]
+    assert together == [["LIF", "LIF, best decay", "tdBN"], ["LNM, degree 3", "LNM + tdBN"]]
 
 
 def test_what_to_train_is_decided_without_starting_a_device(tmp_path):

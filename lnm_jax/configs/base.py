@@ -13,6 +13,7 @@ def get_config() -> ConfigDict:
     config.directory = "runs"  # where run directories are made
     # Directory of a run whose weights this one starts with, as far as they fit (fine-tuning).
     config.init_from = config_dict.placeholder(str)
+    config.init_parts = "all"  # of it: all, neurons (their parameters alone)
     config.seed = 0  # of parameters, data order and augmentation
     config.timesteps = 4  # T; static images are shown T times
     config.compute_dtype = "float32"  # of convolutions and spikes: float32, bfloat16
@@ -115,9 +116,9 @@ def get_config() -> ConfigDict:
     config.adaptation.weights = 0  # how many weights of the first layer are moved; 0: all
 
     config.data = ConfigDict()
-    # digits, digits_dvs, interval, identify, cifar10, cifar100, cifar10dvs, imagenet2012, folder,
-    # folder_dvs, events (recordings), "tonic:NMNIST" or another set of tonic's, or the import path
-    # of your own loader, "package.module:function"
+    # digits, sequential_digits, permuted_digits, digits_dvs, interval, identify, cifar10, cifar100,
+    # cifar10dvs, imagenet2012, folder, folder_dvs, events (recordings), "tonic:NMNIST" or another
+    # set of tonic's, or the import path of your own loader, "package.module:function"
     config.data.name = "digits"
     # Where the data set is; those from digits to identify need none. A set uses the fields it has.
     config.data.directory = config_dict.placeholder(str)
@@ -132,7 +133,7 @@ def get_config() -> ConfigDict:
     # events, tonic: microseconds from the first event that are used; unset: the whole recording
     config.data.time_window = config_dict.placeholder(int)
     config.data.columns = "xytp"  # events: of arrays (N, 4)
-    config.data.examples = config_dict.placeholder(int)  # interval, identify: to train on
+    config.data.examples = config_dict.placeholder(int)  # how many to train on; unset: all
     config.data.teacher = "qif"  # identify: kind of the recorded neurons: qif, eif, lif
     config.data.skip_corrupt = False  # leave out images that can't be decoded, and count them
     config.data.workers = 0  # processes that read from disk; 0 for threads

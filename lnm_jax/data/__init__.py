@@ -17,6 +17,8 @@ from lnm_jax.errors import ConfigError
 
 DATASETS = {
     "digits": digits.load,
+    "sequential_digits": digits.load_sequential,
+    "permuted_digits": digits.load_permuted,
     "digits_dvs": simulated.load_digits,
     "interval": tasks.interval,
     "identify": tasks.identify,
@@ -47,10 +49,11 @@ def load(name: str, **fields: Any) -> Dataset:
       name: of `DATASETS`; "tonic:NMNIST", with any name of tonic.datasets; or the import path of
         anybody's own loader, "package.module:function": a function whose keyword arguments are
         fields of `config.data`, `timesteps` or `progress`, and which returns a `Dataset`.
-      fields: one of None keeps the loader's default.
+      fields: one of None keeps the loader's default. `examples` is of every set: how many to
+        train on, of those that the loader does not draw itself evenly spaced ones.
 
-    Raises: ConfigError if the set needs a directory and got none, as the loader does, or as
-      `check` does.
+    Raises: ConfigError if the set needs a directory and got none or has fewer examples than asked
+      for, as the loader does, or as `check` does.
     """
     loader = find("config.data.name", name)
     has = inspect.signature(loader).parameters
@@ -60,4 +63,12 @@ def load(name: str, **fields: Any) -> Dataset:
     directory = has.get("directory")
     if directory and directory.default is directory.empty and "directory" not in given:
         raise ConfigError(f"config.data.directory must say where {name} is, got None")
-    return check(loader(**given), f"config.data.name {name}: ")
+    found = check(loader(**given), f"config.data.name {name}: ")
+    count = fields.get("examples")
+    if count is None or "examples" in has:
+        return found
+    if not 0 < count <= (total := len(found.train.labels)):
+        raise ConfigError(f"config.data.examples must be at most {total} of {name}, got {count}")
+    digest = found.digest and f"{found.digest}, {count} examples"
+    few = {"split": f"{found.split}, {count} of {total} to train on", "digest": digest}
+    return found._replace(train=subset(found.train, count), **few)

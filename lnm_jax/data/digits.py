@@ -3,6 +3,9 @@
 import numpy as np
 
 from lnm_jax.data.dataset import Dataset, Split, mean_std
+from lnm_jax.errors import ConfigError
+
+PIXELS = 64
 
 
 def load() -> Dataset:
@@ -30,3 +33,34 @@ def load() -> Dataset:
         classes=tuple(map(str, range(10))),
         white=16,
     )
+
+
+def load_sequential(*, timesteps: int = PIXELS) -> Dataset:
+    """The digits pixel by pixel, row after row from the top left: (N, 64, 1, 1, 1), as uint8.
+
+    A network sees one grey value a timestep, and must keep what it saw: the small form of
+    sequential MNIST (Le, Jaitly and Hinton 2015). Split, mean and deviation are those of `load`.
+
+    Args:
+      timesteps: 64, as there are pixels.
+    Raises: ConfigError for another number.
+    """
+    return _in_order(timesteps, np.arange(PIXELS), "pixel by pixel")
+
+
+def load_permuted(*, timesteps: int = PIXELS) -> Dataset:
+    """As `load_sequential`, the pixels of all images in one random order, that of seed 0."""
+    return _in_order(timesteps, np.random.default_rng(0).permutation(PIXELS), "pixels permuted")
+
+
+def _in_order(timesteps, order, words):
+    if timesteps != PIXELS:
+        raise ConfigError(f"config.timesteps must be {PIXELS}, one a pixel, got {timesteps}")
+    still = load()
+    train, test = (
+        split._replace(
+            images=split.images.reshape(-1, PIXELS)[:, order].reshape(-1, PIXELS, 1, 1, 1)
+        )
+        for split in (still.train, still.test)
+    )
+    return still._replace(train=train, test=test, split=f"{still.split}, {words}")

@@ -4,7 +4,8 @@ Wide 3x3 kernels of stride 1 go through Winograd's minimal filtering F(2x2, 3x3)
 gradients of their inputs: a tile of 2 x 2 results takes 16 multiplications a pair of channels
 instead of 36. The products are matrix products, which run near a CPU's peak; the transforms before
 and after them are sums of a few slices. The kernel's gradient is XLA's own: by tiles it is little
-faster, and takes three times as long to compile.
+faster, and takes three times as long to compile. XLA takes it as a convolution whose channels are
+images, and a longer time an image from about 100 images on, so it is summed over parts of them.
 
 Reference: Lavin and Gray (2016), Fast Algorithms for Convolutional Neural Networks.
 """
@@ -23,6 +24,7 @@ DATA = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
 KERNEL = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 RESULT = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
 LEAST_CHANNELS, LEAST_PIXELS = 32, 64  # from which on the transforms pay
+PART, MOST_PARTS = 32, 32  # images a part, parts
 
 
 def _sums(matrix, terms):
@@ -65,22 +67,47 @@ def _native(x, kernel, strides=(1, 1), padding=((1, 1), (1, 1))):
     return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=layout)
 
 
-@jax.custom_vjp
-def _by_tiles(x, kernel):
-    return jax.lax.platform_dependent(x, kernel, cpu=winograd, default=_native)
+def _in_parts(x, gradient, kernel, strides, padding):
+    """The kernel's gradient, summed over parts of the images."""
+    size = max(PART, -(-len(x) // MOST_PARTS))
+    return sum(
+        _kernel_gradient(x[i : i + size], gradient[i : i + size], kernel, strides, padding)
+        for i in range(0, len(x), size)
+    )
 
 
-def _forward(x, kernel):
-    return _by_tiles(x, kernel), (x, kernel)
+def _kernel_gradient(x, gradient, kernel, strides, padding):
+    return jax.linear_transpose(lambda k: _native(x, k, strides, padding), kernel)(gradient)[0]
 
 
-def _backward(saved, gradient):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _convolution(x, kernel, strides, padding, tiled):
+    if tiled:
+        return jax.lax.platform_dependent(x, kernel, cpu=winograd, default=_native)
+    return _native(x, kernel, strides, padding)
+
+
+def _forward(x, kernel, *how):
+    return _convolution(x, kernel, *how), (x, kernel)
+
+
+def _backward(strides, padding, tiled, saved, gradient):
     x, kernel = saved
-    (d_kernel,) = jax.linear_transpose(functools.partial(_native, x), kernel)(gradient)
-    return _by_tiles(gradient, kernel[::-1, ::-1].swapaxes(2, 3)), d_kernel
+    if tiled:
+        turned = kernel[::-1, ::-1].swapaxes(2, 3)
+        d_x = _convolution(gradient, turned, strides, padding, tiled)
+    else:
+        d_x = jax.linear_transpose(lambda x: _native(x, kernel, strides, padding), x)(gradient)[0]
+    how = {"strides": strides, "padding": padding}
+    d_kernel = jax.lax.platform_dependent(
+        *(x, gradient, kernel),
+        cpu=functools.partial(_in_parts, **how),
+        default=functools.partial(_kernel_gradient, **how),
+    )
+    return d_x, d_kernel
 
 
-_by_tiles.defvjp(_forward, _backward)
+_convolution.defvjp(_forward, _backward)
 
 
 def convolve(
@@ -93,7 +120,7 @@ def convolve(
     suits = kernel.shape[:2] == (3, 3) and strides == (1, 1) and padding == ((1, 1), (1, 1))
     wide = min(kernel.shape[2:]) >= LEAST_CHANNELS and x.dtype == jnp.float32
     height, width = x.shape[1:3]
-    large = height % 2 == width % 2 == 0 and height * width >= LEAST_PIXELS
-    return (
-        _by_tiles(x, kernel) if suits and wide and large else _native(x, kernel, strides, padding)
-    )
+    tiled = suits and wide and height % 2 == width % 2 == 0 and height * width >= LEAST_PIXELS
+    if not tiled and len(x) <= PART:
+        return _native(x, kernel, strides, padding)
+    return _convolution(x, kernel, strides, padding, tiled)

@@ -133,6 +133,7 @@ RANGES = {
 }
 CHOICES = {
     "compute_dtype": ("float32", "bfloat16"),
+    "init_parts": ("all", "neurons"),
     "spiking.sharing": spiking.SHARING,
     "spiking.start": spiking.STARTS,
     "spiking.backend": ("auto", *neurons.BACKENDS),

@@ -177,7 +177,7 @@ def _first(config, state: TrainState) -> TrainState:
     """The state before the first step, with what fits of `config.init_from`."""
     if config.init_from is None:
         return state
-    state, new = start_from(state, config.init_from)
+    state, new = start_from(state, config.init_from, config.init_parts)
     if new:
         made = ", ".join(path.removeprefix("params/") for path in new)
         logging.warning("config.init_from: made new, not as in %s: %s", config.init_from, made)

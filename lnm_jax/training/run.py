@@ -244,12 +244,16 @@ def load(
     )
 
 
-def start_from(state: TrainState, directory: str) -> tuple[TrainState, list[str]]:
+def start_from(
+    state: TrainState, directory: str, parts: str = "all"
+) -> tuple[TrainState, list[str]]:
     """The state with the parameters and statistics of another run, and paths of those without.
 
     What has the same path and shape is taken; all else is as it was, such as the head for other
     classes. The optimizer starts anew.
 
+    Args:
+      parts: "all", or "neurons": their parameters alone.
     Raises: ConfigError if there is no such run, or nothing of it fits.
     """
     with Checkpoints(os.path.join(directory, "checkpoints"), keep=1) as checkpoints:
@@ -257,11 +261,12 @@ def start_from(state: TrainState, directory: str) -> tuple[TrainState, list[str]
             raise ConfigError(f"config.init_from: {directory} has no checkpoint")
         theirs = checkpoints.arrays()
     ours = flatten_dict(state.variables, sep="/")
-    fits = {x for x in ours if x in theirs and ours[x].shape == theirs[x].shape}
+    asked = {x for x in ours if parts == "all" or "neuron" in x.split("/")}
+    fits = {x for x in asked if x in theirs and ours[x].shape == theirs[x].shape}
     if not any(path.startswith("params/") for path in fits):
         raise ConfigError(f"config.init_from: no parameter of {directory} fits this network")
     ours |= {path: theirs[path].astype(ours[path].dtype) for path in fits}
-    new = sorted(ours.keys() - fits)
+    new = sorted(asked - fits)
     return state.replace(**{"batch_stats": {}, **unflatten_dict(ours, sep="/")}), new
 
 
