@@ -43,8 +43,8 @@ BACKENDS = ("scan", "fused")
 LARGEST = [
     ("lnm", 2, 4096, "fused", "none"),
     ("lnm", 2, 12288, "fused", "block"),
-    ("lnm", 64, 128, "fused", "none"),
-    ("lnm", 192, 128, "fused", "block"),
+    ("lnm", 16, 512, "fused", "none"),
+    ("lnm", 16, 1536, "fused", "block"),
 ]
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "f32": 4, "s32": 4, "u32": 4}
 SHAPE = re.compile(r"\b(pred|[suf]\d+|bf16)\[([\d,]*)\]")
@@ -138,7 +138,7 @@ def _programs(short):
     growth = [
         ("lnm", timesteps, 512 // timesteps, "fused", remat)
         for remat in ("none", "block")
-        for timesteps in (1, 2, 4, 8, 16, 32, 64)
+        for timesteps in (1, 2, 4, 8, 16)  # 32 take XLA more than 5 minutes to compile
     ]
     return [*dict.fromkeys(compared + growth + LARGEST)]
 

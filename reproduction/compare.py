@@ -27,8 +27,7 @@ def where(options: Options) -> list[Setting]:
     """
     scale, directory = options.scale, options.directory
     if options.recipe == "fast":
-        images, *_ = settings.images(scale, directory, options.recipe)
-        return [images._replace(rates=())]
+        return [settings.narrowest(scale, directory, options.recipe)]
     if scale == "smoke":
         return [settings.DIGITS.at({"model.blocks": (2, 2)})._replace(rates=())]
     images = settings.images(scale, directory)[0]

@@ -291,7 +291,7 @@ def test_rows_are_named_by_parts_and_whole_names():
 
     assert asked("") == [method.name for method in methods.METHODS]
     assert asked("LIF$,lif, best decay") == ["LIF", "LIF, best decay"]
-    assert asked("LNM, degree 3,PSN$") == ["PSN", "LNM, degree 3"]
+    assert asked("LNM, degree 3,PSN$") == ["LNM, degree 3", "PSN"]
     assert asked("small ResNet TET$") == asked("digits small resnet TET$") == ["TET"]
     assert asked("VGGSNN TET$") == []
     assert asked("TET", skip="TET$") == ["LocalZO + TET", "LNM + TET"]
