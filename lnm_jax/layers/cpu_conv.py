@@ -121,6 +121,7 @@ def convolve(
     wide = min(kernel.shape[2:]) >= LEAST_CHANNELS and x.dtype == jnp.float32
     height, width = x.shape[1:3]
     tiled = suits and wide and height % 2 == width % 2 == 0 and height * width >= LEAST_PIXELS
-    if not tiled and len(x) <= PART:
+    small = not isinstance(x.shape[0], int) or len(x) <= PART  # exports have any number of images
+    if small and not tiled:
         return _native(x, kernel, strides, padding)
     return _convolution(x, kernel, strides, padding, tiled)
