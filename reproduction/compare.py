@@ -6,6 +6,7 @@ import gc
 from collections.abc import Sequence
 
 import jax
+import numpy as np
 
 from lnm_jax import neurons
 from lnm_jax.training import losses
@@ -83,12 +84,13 @@ def _neuron_learns(method):
 
 
 def rows(outcomes: Sequence[Outcome], options: Options) -> list[dict]:
-    """The table's rows: accuracy, and what each method costs beside LIF."""
+    """The table's rows, the most accurate first: accuracy, and what a method costs beside LIF."""
     table = comparison.rows(outcomes, options.scale, quoted)
     ratios = _ratios(outcomes, options) if outcomes[0].results else {}
     for row in table:
         row |= dict(zip(RATIOS, ratios.get(row["method"], [""] * 3), strict=True))
-    return table
+    accuracy = {x.method.name: np.mean(x.accuracies) if x.results else 0.0 for x in outcomes}
+    return sorted(table, key=lambda row: -accuracy[row["method"]])
 
 
 def _ratios(outcomes, options):

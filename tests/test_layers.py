@@ -318,10 +318,11 @@ CONVOLUTIONS = [
 
 
 @pytest.mark.parametrize(("kind", "size", "channels"), CONVOLUTIONS)
-def test_convolutions_and_their_gradients_equal_the_native_ones(kind, size, channels):
+def test_convolutions_and_their_gradients_equal_the_native_ones(kind, size, channels, monkeypatch):
+    monkeypatch.setattr(cpu_conv, "PART", 2)  # of 3 images
     kernel, stride = kind
     pad = (((kernel - 1) // 2,) * 2,) * 2
-    x = jax.random.normal(jax.random.key(0), (2, size, 8, channels[0]))
+    x = jax.random.normal(jax.random.key(0), (3, size, 8, channels[0]))
     k = jax.random.normal(jax.random.key(1), (kernel, kernel, *channels))
     ours = lambda x, k: cpu_conv.convolve(x, k, (stride, stride), pad)
 
@@ -334,6 +335,15 @@ def test_convolutions_and_their_gradients_equal_the_native_ones(kind, size, chan
 
     for got, expected in zip(*both(x, k), strict=True):
         np.testing.assert_allclose(got, expected, atol=1e-5 * float(jnp.abs(expected).max()))
+
+
+def test_a_kernels_gradient_is_summed_over_parts_of_the_images_on_a_cpu_and_nowhere_else():
+    x, kernel = jnp.zeros((2 * cpu_conv.PART + 1, 8, 8, 3)), jnp.zeros((3, 3, 3, 4))
+    convolve = lambda k: cpu_conv.convolve(x, k, (2, 2), ((1, 1), (1, 1))).sum()
+    gradient = jax.jit(jax.grad(convolve))
+    for platform, parts in (("cpu", 3), ("cuda", 1), ("tpu", 1)):
+        program = gradient.trace(kernel).lower(lowering_platforms=(platform,)).as_text()
+        assert program.count("stablehlo.convolution") == 1 + parts, platform
 
 
 def test_winograds_matrices_solve_the_one_dimensional_problem_exactly():

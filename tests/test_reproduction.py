@@ -126,12 +126,22 @@ def test_a_command_makes_its_table_of_accuracies(name, tmp_path, monkeypatch, ca
         numbers = [text.split(" %")[0] for text in published]
         assert numbers == ["80.70 ± 0.14", "80.52 ± 0.08", "80.61 ± 0.09"]
     if name == "compare":
-        assert (
-            len(rows) == len(methods.METHODS) - 3
-        )  # LIF at its best decay, tdBN: as digits have it
+        # LIF at its best decay, and tdBN twice, are what digits have.
+        assert len(rows) == len(methods.METHODS) - 3
         for row in rows:
             assert row["step time / LIF"] == row["evaluation / LIF"] == "1.00"
         assert "PLIF, CIFAR-10: Not ResNet-19" in (tmp_path / "compare-smoke.md").read_text()
+
+
+def test_methods_are_ranked(monkeypatch):
+    monkeypatch.setattr(compare, "_ratios", lambda *_: {})
+    results = [{0: runner.Result("", value, value, 1, 1.0, "")} for value in (50.0, 70.0, 60.0)]
+    outcomes = [
+        comparison.Outcome(settings.DIGITS, method, 4, {}, result, [], [])
+        for method, result in zip(methods.METHODS, results, strict=False)
+    ]
+    rows = compare.rows(outcomes, Options("smoke", range(1)))
+    assert [row["accuracy, %"] for row in rows] == ["70.00", "60.00", "50.00"]
 
 
 def programs(train, evaluate):

@@ -4,8 +4,8 @@ Wide 3x3 kernels of stride 1 go through Winograd's minimal filtering F(2x2, 3x3)
 gradients of their inputs: a tile of 2 x 2 results takes 16 multiplications a pair of channels
 instead of 36. The products are matrix products, which run near a CPU's peak; the transforms before
 and after them are sums of a few slices. The kernel's gradient is XLA's own: by tiles it is little
-faster, and takes three times as long to compile. XLA takes it as a convolution whose channels are
-images, and a longer time an image from about 100 images on, so it is summed over parts of them.
+faster, and takes three times as long to compile. XLA computes it as a convolution whose channels
+are images, more slowly an image the more there are, so it is summed over parts of them.
 
 Reference: Lavin and Gray (2016), Fast Algorithms for Convolutional Neural Networks.
 """
