@@ -38,6 +38,11 @@ DEGREES = tuple(
 LNM = DEGREES[2]
 # Every comparison of accuracies has these.
 FIVE = (LIF, BEST_LIF, PLIF, DEGREES[0], LNM)
+# How fast f is learned: within one epoch the experiments' own rate, 0.01, hardly changes it.
+RATES = tuple(
+    Method(f"LNM, f's rate {rate}", LNM.fields | {"optimizer.neuron_learning_rate": rate})
+    for rate in (0.1, 1.0, 0.01)
+)
 # Table 5.
 BOUNDS = (
     Method("Tanh", {**LNM.fields, "neuron.bound": "tanh"}, paper_name="TanH"),

@@ -244,6 +244,11 @@ COMMANDS = {
     "sequential": _accuracies("Digits pixel by pixel", settings.sequential, methods.FIVE),
     "timesteps": _accuracies("Accuracy over T", settings.timesteps, (methods.LIF, methods.LNM)),
     "transfer": transfer,
+    "rates": _accuracies(
+        "The rate of f's coefficients",
+        lambda *given: [settings.narrowest(*given)],
+        (methods.LIF, *methods.RATES),
+    ),
     "recipe": _accuracies(
         "The fast recipe, and with each ingredient taken away",
         functools.partial(_fast, settings.images),
