@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
+import numpy as np
 
-from lnm_jax import data
+from lnm_jax import data, neurons
 from lnm_jax.analysis import dynamics, energy, naming, recording
 from lnm_jax.training import configuration, experiment, parallel
 from lnm_jax.training.run import load
@@ -97,6 +98,23 @@ def learned(outcome: Outcome, scale: str) -> tuple[list[dict], Figure | None]:
             }
         )
     return rows, drawn
+
+
+def moved(outcome: Outcome) -> str:
+    """How far training took f from its start, see `tables.rates`; "" for neurons without one."""
+    changes = []
+    for result in outcome.results.values():
+        run = load(result.directory)
+        neuron = run.experiment.neuron
+        start = neuron.init(jax.random.key(0))
+        if not jax.tree.leaves(start):
+            return ""
+        u = np.linspace(-1, run.experiment.threshold, 61, dtype=np.float32)
+        before = neurons.drift_of(neuron, start, u)
+        for path in run.experiment.spiking_layers():
+            params = recording.neuron_params(run.state.params, path)
+            changes.append(np.abs(neurons.drift_of(neuron, params, u) - before).max())
+    return f"{np.mean(changes):.3f}" if changes else ""
 
 
 class Programs(NamedTuple):

@@ -74,6 +74,17 @@ def _accuracies(title: str, where: Callable, those: Sequence[Method]) -> Callabl
     return command
 
 
+def rates(runs: Runner, options: Options) -> Made:
+    """The rate of f's coefficients, and how far it takes f from its start."""
+    where = settings.narrowest(options.scale, options.directory, options.recipe)
+    compared = outcomes_of(runs, options, _each([where], methods.LIF, *methods.RATES))
+    made = _table("The rate of f's coefficients", compared, options)
+    for row, outcome in zip(made.rows, compared[0], strict=True):
+        row["f moved"] = costs.moved(outcome)
+    remark = "f moved: largest change of f on [-1, threshold], mean over layers and seeds."
+    return made._replace(remarks=(remark, *made.remarks))
+
+
 def transfer(runs: Runner, options: Options) -> Made:
     """Whether learned dynamics help weights that are trained anew around them, frozen.
 
@@ -244,11 +255,7 @@ COMMANDS = {
     "sequential": _accuracies("Digits pixel by pixel", settings.sequential, methods.FIVE),
     "timesteps": _accuracies("Accuracy over T", settings.timesteps, (methods.LIF, methods.LNM)),
     "transfer": transfer,
-    "rates": _accuracies(
-        "The rate of f's coefficients",
-        lambda *given: [settings.narrowest(*given)],
-        (methods.LIF, *methods.RATES),
-    ),
+    "rates": rates,
     "recipe": _accuracies(
         "The fast recipe, and with each ingredient taken away",
         functools.partial(_fast, settings.images),

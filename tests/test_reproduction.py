@@ -103,7 +103,9 @@ def config_of(setting, method, chosen=None):
 # --- Tables ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(tables.COMMANDS.keys() - {"table3", "figure2", "overhead"}))
+@pytest.mark.parametrize(
+    "name", sorted(tables.COMMANDS.keys() - {"table3", "figure2", "overhead", "rates"})
+)
 def test_a_command_makes_its_table_of_accuracies(name, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(costs, "programs_of", lambda job, dataset: programs(2.0, 3.0))
     line = [name, f"--directory={tmp_path}", "--seeds=1", "--tuning-seeds=0"]
@@ -178,6 +180,12 @@ def test_energies_and_learned_neurons_are_those_of_the_runs_and_their_steps_are_
     assert rows[0]["published (ResNet-34, by eye)"] == "cubic"
     assert (tmp_path / "figure2-smoke.png").exists()
     assert len(list(tmp_path.rglob("summary.json"))) == 2  # figure 2 is of Table 3's run
+
+    assert cli.main(["rates", *line, "--rows=rate 1.0"], Trained) == 0
+    rows = rows_of(tmp_path / "rates-smoke.csv")
+    assert [row["method"] for row in rows] == ["LIF", "LNM, f's rate 1.0"]
+    assert rows[0]["f moved"] == ""
+    assert float(rows[1]["f moved"]) > 0.001  # 3 steps
 
     fields = cli.options_of(cli.parser().parse_args(["overhead", *line])).fields
     job = comparison.job_of(settings.DIGITS, methods.LNM, {}, 0, fields)
