@@ -137,7 +137,7 @@ def _programs(short):
     ]
     growth = [
         ("lnm", timesteps, 512 // timesteps, "fused", "none")
-        for timesteps in (1, 2, 4, 8, 16)  # 32 take XLA more than 5 minutes to compile
+        for timesteps in (1, 2, 4, 8, 16)  # 32 take XLA many minutes to compile
     ]
     return [*dict.fromkeys(compared + growth + BLOCKS)]
 
