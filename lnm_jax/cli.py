@@ -219,7 +219,7 @@ def _train(argv) -> str:
     run = loop.train(config, must_resume=bool(resume))
     if not parallel.is_first():
         return ""
-    if run.images_per_second is not None or not os.path.exists(
+    if run.steps or not os.path.exists(
         os.path.join(run.directory, SUMMARY)
     ):  # else it was finished before, and is only shown
         try:

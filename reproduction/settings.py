@@ -159,7 +159,10 @@ def narrowest(scale: str, directory: str | None, recipe: str = "published") -> S
 def timesteps(scale: str, directory: str | None, recipe: str = "published") -> list[Setting]:
     """The first images at several T, of which the first has nothing to tell dynamics apart by."""
     first = narrowest(scale, directory, recipe)._replace(paper_row=None)
-    return [first.at({"timesteps": count})._replace(note=f"T = {count}") for count in (1, 2, 4, 8)]
+    return [
+        first.at({"timesteps": count})._replace(network=f"{first.network}, T = {count}")
+        for count in (1, 2, 4, 8)
+    ]
 
 
 def cifar100(directory: str | None) -> Setting:

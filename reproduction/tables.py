@@ -92,7 +92,9 @@ def transfer(runs: Runner, options: Options) -> Made:
     """
     where = settings.interval(options.scale, options.directory, options.recipe)
     [outcomes] = outcomes_of(runs, options, _each(where, *methods.FIVE[:2], methods.LNM))
-    learned = next(found for found in outcomes if found.method.name == methods.LNM.name)
+    learned = outcomes[-1]
+    if learned.method is not methods.LNM:
+        raise ConfigError(f"transfer needs the row {methods.LNM.name!r}, see --rows and --skip")
     result = learned.results.get(options.seeds[0])
     if result is None:
         raise ReportedError("LNM's run of the first seed did not end")
@@ -104,7 +106,9 @@ def transfer(runs: Runner, options: Options) -> Made:
     )
     each = _each([where[0]._replace(rates=())], methods.LIF, *frozen)
     others = outcomes_of(runs, options._replace(wanted=(), unwanted=()), each)[0][1:]
-    return _table("Learned dynamics, frozen", [[*outcomes, *others]], options)
+    made = _table("Learned dynamics, frozen", [[*outcomes, *others]], options)
+    remark = f"Seed {options.seeds[0]} of the last row starts with weights of the run that f is of."
+    return made._replace(remarks=(remark, *made.remarks))
 
 
 def _fast(where, scale, directory, recipe):

@@ -156,7 +156,10 @@ def test_fine_tuning_makes_a_new_head_and_says_so(trained_run, config, digits, c
     ]
     kernel = run.state.params["stem"]["conv"]["kernel"]
     np.testing.assert_allclose(kernel, trained_run.state.params["stem"]["conv"]["kernel"], 1e-5)
-    config.name, config.init_parts = "dynamics", "neurons"
+    config.init_from, config.init_parts = None, "neurons"
+    with pytest.raises(ConfigError, match=r"init_parts must be all without init_from, got neurons"):
+        lnm_jax.train(config, dataset=three(digits))
+    config.name, config.init_from = "dynamics", trained_run.directory
     config.optimizer.neuron_learning_rate = 0.0
     run = lnm_jax.train(config, dataset=three(digits))
     theirs, ours = (x.state.params["stem_spike"]["neuron"] for x in (trained_run, run))

@@ -417,6 +417,7 @@ def test_a_finished_run_is_read_and_not_trained_again(run):
     again = loop.train(run.experiment.config)
     assert files() == before
     assert again.images_per_second is None
+    assert again.steps == 0
     assert again.records == run.records
     jax.tree.map(np.testing.assert_array_equal, again.state, run.state)
 
@@ -704,3 +705,13 @@ def test_an_own_neuron_and_net_by_import_path_with_fields_of_their_own(tmp_path,
     config.neuron.kind = "own_things:none"
     with pytest.raises(ConfigError, match=r"config.neuron.kind is 'own_things:none', which can't"):
         configuration.validate(config)
+
+
+def test_a_session_of_one_step_has_trained(config):
+    config.epochs, config.data.examples = 1, config.data.batch_size
+    run = loop.train(config)
+    assert (run.steps, run.images_per_second) == (1, None)
+    assert "no step was left" not in as_text(run)
+    again = loop.train(config)
+    assert again.steps == 0
+    assert "no step was left" in as_text(again)

@@ -303,6 +303,8 @@ def validate_fields(config, *, dataset=None, neuron=None, model=None) -> None:
             for field in names:
                 if fields[field] is not None:
                     check(field, fields[field])
+        if config.init_from is None and config.init_parts != "all":
+            raise ValueError(f"init_parts must be all without init_from, got {config.init_parts}")
     with _prefixed("config.neuron."):
         neuron = neuron or neurons.build(**config.neuron, timesteps=config.timesteps)
     with _prefixed("config."):

@@ -157,7 +157,8 @@ def train(
         records = read_records(this, directory, int(state.step)) if checkpoints else []
         best = metrics.best([x for x in records if x["step"] <= state.step])
         trainer = Trainer(this, directory, checkpoints, interrupts, best)
-        if int(state.step) < last:
+        steps = last - int(state.step)
+        if steps > 0:
             state = trainer.train(parallel.replicate(state))
     return Run(
         experiment=this,
@@ -166,6 +167,7 @@ def train(
         records=metrics.read(directory),
         seconds=time.monotonic() - started,
         images_per_second=trainer.watch.rate,
+        steps=max(steps, 0),
     )
 
 

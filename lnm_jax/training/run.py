@@ -62,7 +62,8 @@ class Run(NamedTuple):
       records: of metrics.jsonl.
       seconds: this session took, compilation included.
       images_per_second: training images, compilation and evaluation left out; None if this
-        session had no step left to do.
+        session had no step left to do, or the first one alone.
+      steps: of this session.
     """
 
     experiment: experiment.Experiment
@@ -71,6 +72,7 @@ class Run(NamedTuple):
     records: list[dict]
     seconds: float
     images_per_second: float | None
+    steps: int = 0
 
     @property
     def config(self):
@@ -264,7 +266,8 @@ def start_from(
     asked = {x for x in ours if parts == "all" or "neuron" in x.split("/")}
     fits = {x for x in asked if x in theirs and ours[x].shape == theirs[x].shape}
     if not any(path.startswith("params/") for path in fits):
-        raise ConfigError(f"config.init_from: no parameter of {directory} fits this network")
+        whose = "parameter" if parts == "all" else "parameter of neurons"
+        raise ConfigError(f"config.init_from: no {whose} of {directory} fits this network")
     ours |= {path: theirs[path].astype(ours[path].dtype) for path in fits}
     new = sorted(asked - fits)
     return state.replace(**{"batch_stats": {}, **unflatten_dict(ours, sep="/")}), new
@@ -319,8 +322,9 @@ def as_text(run: Run) -> str:
     config = run.experiment.config
     info = run.experiment.info
     speed = f", {facts['images_per_second']:.0f} images/s" if facts["images_per_second"] else ""
-    if facts["images_per_second"]:
-        took = f"{facts['seconds']:.0f} s with compilation{speed} in training steps"
+    if run.steps:
+        speed += " in training steps" if speed else ""
+        took = f"{facts['seconds']:.0f} s with compilation{speed}"
     else:
         took = f"{facts['seconds']:.0f} s to read it; no step was left to do"
     flip = []
