@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Sequence
 
@@ -91,10 +90,10 @@ def transfer(runs: Runner, options: Options) -> Made:
     f is that of LNM's run of the first seed, on the time between two pulses.
     """
     where = settings.interval(options.scale, options.directory, options.recipe)
+    if not options.ask_for(where[0], methods.LNM):
+        raise ConfigError(f"transfer needs the row {methods.LNM.name!r}, see --rows and --skip")
     [outcomes] = outcomes_of(runs, options, _each(where, *methods.FIVE[:2], methods.LNM))
     learned = outcomes[-1]
-    if learned.method is not methods.LNM:
-        raise ConfigError(f"transfer needs the row {methods.LNM.name!r}, see --rows and --skip")
     result = learned.results.get(options.seeds[0])
     if result is None:
         raise ReportedError("LNM's run of the first seed did not end")
@@ -111,9 +110,9 @@ def transfer(runs: Runner, options: Options) -> Made:
     return made._replace(remarks=(remark, *made.remarks))
 
 
-def _fast(where, scale, directory, recipe):
-    """The first setting under the fast recipe, whichever was asked for, at its own rate."""
-    return [where(scale, directory, "fast")[0]._replace(rates=())]
+def _fast(scale, directory, recipe):
+    """The first images under the fast recipe, whichever was asked for, at its own rate."""
+    return [settings.images(scale, directory, "fast")[0]._replace(rates=())]
 
 
 def _remarks(compared, options) -> tuple[str, ...]:
@@ -262,7 +261,7 @@ COMMANDS = {
     "rates": rates,
     "recipe": _accuracies(
         "The fast recipe, and with each ingredient taken away",
-        functools.partial(_fast, settings.images),
+        _fast,
         methods.INGREDIENTS,
     ),
 }
