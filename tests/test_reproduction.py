@@ -469,6 +469,11 @@ def test_a_field_that_makes_a_row_of_the_last_table_ends_compare_at_once(tmp_pat
         # It trains nothing, and so has no run that would be refused.
         ("overhead --set=neuron.decay=2.0", "config.neuron.decay must be between 0 and 1, got 2.0"),
         ("interval --scale=paper", "--scale=paper: the paper does not have this task, use small"),
+        (
+            "interval --recipe=fast",
+            "--recipe=fast: of images and recordings; this task has its own",
+        ),
+        ("transfer --rows=LIF$", "transfer needs the row 'LNM, degree 3', see --rows and --skip"),
         ("table1 --first-seed=999 --seeds=2", "seeds 999 to 1000: values are chosen on those from"),
         ("table1 --tuning-seeds=-1", "--tuning-seeds must be at least 0"),
         ("table1 --set=epochs", "--set epochs: must be FIELD=VALUE"),
