@@ -5,20 +5,15 @@ python train.py --config=configs/sequential_digits.py
 --config.data.name=permuted_digits has the pixels in one random order.
 """
 
-from lnm_jax.configs import base
+from lnm_jax.configs import interval
 
 
 def get_config():
-    """30 epochs of 1,437 sequences; the gradient is clipped, since T is long."""
-    config = base.get_config()
+    """30 epochs of 1,437 sequences, as `interval` in all else."""
+    config = interval.get_config()
     config.timesteps = 64
     config.epochs = 30
-    config.neuron.decay = 0.9
-    config.neuron.surrogate = "triangle"
-    config.model.name = "mlp"
     config.data.name = "sequential_digits"
     config.data.batch_size = 60
-    config.optimizer.learning_rate = 0.3
-    config.optimizer.neuron_learning_rate = 0.003
-    config.optimizer.clip_norm = 5.0
+    config.data.eval_batch_size = 360
     return config
