@@ -17,9 +17,9 @@ from lnm_jax.errors import ConfigError
 
 DATASETS = {
     "digits": digits.load,
+    "digits_dvs": simulated.load_digits,
     "sequential_digits": digits.load_sequential,
     "permuted_digits": digits.load_permuted,
-    "digits_dvs": simulated.load_digits,
     "interval": tasks.interval,
     "identify": tasks.identify,
     "cifar10": functools.partial(prepared.load_cifar, name="cifar10"),
