@@ -10,7 +10,7 @@ import numpy as np
 
 from lnm_jax import neurons
 from lnm_jax.training import losses
-from reproduction import comparison, costs, published, settings
+from reproduction import comparison, costs, published, runner, settings
 from reproduction.comparison import Options, Outcome
 from reproduction.methods import METHODS, Method
 from reproduction.settings import Setting
@@ -98,6 +98,7 @@ def _ratios(outcomes, options):
 
     It runs in turn with the first one alone, and is forgotten: programs take a GiB each on CPUs.
     """
+    runner.to_stderr("measuring each method's steps, compiled anew: seconds to a minute a method")
     ratios, base = {}, None
     for outcome in outcomes:
         if not outcome.results:
@@ -155,8 +156,9 @@ def remarks(compared: Sequence[Sequence[Outcome]]) -> tuple[str, ...]:
         if (names := [method.name for method in METHODS if not fits(method, setting)])
     ]
     return (
-        "All methods have the recipe of the experiment; nothing was tuned for any of them but what "
-        'the column "chosen" has. Published numbers are of other recipes.',
+        "All methods have the recipe of the experiment; what was tuned for a method is in the "
+        'column "chosen", which is left out if nothing was. Published numbers are of other '
+        "recipes.",
         *left_out,
         f"IM-LIF has no public definition and is quoted only: {im_lif}.",
         *dict.fromkeys(notes),

@@ -38,6 +38,12 @@ DEGREES = tuple(
 LNM = DEGREES[2]
 # Every comparison of accuracies has these.
 FIVE = (LIF, BEST_LIF, PLIF, DEGREES[0], LNM)
+FORMS = (
+    *FIVE,
+    DEGREES[4],
+    Method("LNM, one f a channel", LNM.fields | {"spiking.sharing": "channel"}),
+    Method("LNM of two variables", {"neuron.kind": "lnm_two_variable"}),
+)
 # How fast f is learned: within one epoch the experiments' own rate, 0.01, hardly changes it.
 RATES = tuple(
     Method(f"LNM, f's rate {rate}", LNM.fields | {"optimizer.neuron_learning_rate": rate})

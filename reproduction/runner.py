@@ -87,7 +87,8 @@ class Result(NamedTuple):
     device: str
 
 
-def _to_stderr(line: str) -> None:
+def to_stderr(line: str) -> None:
+    """A line of progress, at once."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -100,7 +101,7 @@ class Runner:
       finished: whether any run has a result.
     """
 
-    def __init__(self, directory: str, *, jobs: int = 1, say=_to_stderr):
+    def __init__(self, directory: str, *, jobs: int = 1, say=to_stderr):
         """Args: directory of all runs; jobs at once; say, called with a line of progress."""
         self.directory, self.failed, self.refused, self.finished = directory, {}, set(), False
         self._expected, self._counted, self._seconds = 0, 0, []

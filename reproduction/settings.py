@@ -156,6 +156,15 @@ def narrowest(scale: str, directory: str | None, recipe: str = "published") -> S
     return first.at(NARROWEST)._replace(network="ResNet-19, width 8, 16x16 pixels")
 
 
+def narrow(scale: str, directory: str | None, recipe: str = "published") -> list[Setting]:
+    """All images, the first as `narrowest` has them, at the experiment's own rates."""
+    others = images(scale, directory, recipe)[1:]
+    return [
+        narrowest(scale, directory, recipe),
+        *(setting._replace(rates=()) for setting in others),
+    ]
+
+
 def timesteps(scale: str, directory: str | None, recipe: str = "published") -> list[Setting]:
     """The first images at several T, of which the first has nothing to tell dynamics apart by."""
     first = narrowest(scale, directory, recipe)._replace(paper_row=None)
@@ -196,6 +205,13 @@ def events(scale: str, directory: str | None, recipe: str = "published") -> list
         recordings.append(
             DVS.at(recorded)._replace(data="CIFAR10DVS/", note="its README.txt says of what")
         )
+    elif scale == "small" and directory and os.path.isdir(os.path.join(directory, "train")):
+        # CIFAR10-DVS's frames and augmentation, of images before a simulated camera.
+        moved = {
+            "data.name": "folder_dvs", "data.directory": directory, "data.image_size": 48,
+            "data.crop_padding": 4, "data.flip": True, "epochs": 10,
+        }  # fmt: skip
+        recordings.append(DVS.at(moved)._replace(data="folder of images, simulated events"))
     resnets = [
         setting.at(SMALL_RESNET)._replace(
             network="small ResNet", paper_row=(published.DVS, "ResNet-19", 10)

@@ -28,6 +28,11 @@ def outcomes_of(
         named = [method for method in those if options.ask_for(setting, method)]
         if named:
             asked.append((setting, named if those[0] in named else [those[0], *named]))
+    every = [(setting, method) for setting, those in wanted for method in those]
+    for part in options.wanted:
+        alone = options._replace(wanted=(part,), unwanted=())
+        if not any(alone.ask_for(setting, method) for setting, method in every):
+            raise alone.nothing()
     if not asked:
         raise options.nothing()
     for method in (method for _, those in asked for method in those):
@@ -259,6 +264,7 @@ COMMANDS = {
     "timesteps": _accuracies("Accuracy over T", settings.timesteps, (methods.LIF, methods.LNM)),
     "transfer": transfer,
     "rates": rates,
+    "forms": _accuracies("Forms of f, and how it is shared", settings.narrow, methods.FORMS),
     "recipe": _accuracies(
         "The fast recipe, and with each ingredient taken away",
         _fast,

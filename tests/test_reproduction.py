@@ -382,7 +382,7 @@ def test_the_fast_recipe_is_that_of_images_and_recordings(tmp_path):
     directory = str(tmp_path)
     for setting in (
         *settings.images("small", directory, "fast"),
-        *settings.events("small", None, "fast"),
+        *settings.events("small", directory, "fast"),
         *settings.timesteps("small", directory, "fast"),
     ):
         fields = configuration.flatten(config_of(setting, methods.LNM))
@@ -461,6 +461,7 @@ def test_a_field_that_makes_a_row_of_the_last_table_ends_compare_at_once(tmp_pat
         ("table1 --scale=small --data-dir=/none", "--data-dir=/none: no such directory; make it"),
         ("table2 --scale=paper --data-dir=/", "--data-dir=/: must have CIFAR10DVS of CIFAR-10 DVS"),
         ("table1 --rows=nothing", "--rows nothing: no such data, network or method"),
+        ("table1 --rows=LIF$,LNN", "--rows LNN: no such data, network or method"),
         ("table1 --skip=digits", "--skip digits: no such data, network or method is left"),
         ("overhead --rows=PLIF", "--rows PLIF: no such data, network or method is left"),
         ("table1 --set=seed=7", "--set seed: use --first-seed and --seeds"),
