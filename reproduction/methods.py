@@ -139,3 +139,5 @@ METHODS = (
     _with(LNM, "LNM + tdBN", TDBN),
     _with(LNM, "LNM + IMP", IMP),
 )
+# Those that lead where the past must be kept, as between two pulses.
+SEQUENTIAL = (*FIVE, *(each for each in METHODS if each.name in ("PSN", "TC-LIF", "TS-LIF")))

@@ -260,7 +260,7 @@ COMMANDS = {
     "compare": every_method,
     "interval": _accuracies("Time between two pulses", settings.interval, methods.FIVE),
     "identify": _accuracies("Unknown neurons from their spikes", settings.identify, methods.FIVE),
-    "sequential": _accuracies("Digits pixel by pixel", settings.sequential, methods.FIVE),
+    "sequential": _accuracies("Digits pixel by pixel", settings.sequential, methods.SEQUENTIAL),
     "timesteps": _accuracies("Accuracy over T", settings.timesteps, (methods.LIF, methods.LNM)),
     "transfer": transfer,
     "rates": rates,
