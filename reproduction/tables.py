@@ -108,8 +108,8 @@ def transfer(runs: Runner, options: Options) -> Made:
         comparison.Method("LNM, f as at the start, frozen", fixed),
         comparison.Method(f"LNM, f of seed {options.seeds[0]}, frozen", start),
     )
-    each = _each([where[0]._replace(rates=())], methods.LIF, *frozen)
-    others = outcomes_of(runs, options._replace(wanted=(), unwanted=()), each)[0][1:]
+    each = _each([where[0]._replace(rates=())], *frozen)
+    [others] = outcomes_of(runs, options._replace(wanted=(), unwanted=()), each)
     made = _table("Learned dynamics, frozen", [[*outcomes, *others]], options)
     remark = f"Seed {options.seeds[0]} of the last row starts with weights of the run that f is of."
     return made._replace(remarks=(remark, *made.remarks))
