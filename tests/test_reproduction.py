@@ -392,6 +392,10 @@ def test_the_fast_recipe_is_that_of_images_and_recordings(tmp_path):
             "membrane" if "resnet" in fields["model.name"] else None
         )
         configuration.validate_fields(config_of(setting, methods.LNM))
+        # A command line cannot unset a field.
+        given = {name: value for name, value in setting.fields.items() if value is not None}
+        trained = config_of(setting._replace(fields=given), methods.LNM)
+        assert trained.to_json() == config_of(setting, methods.LNM).to_json()
     with pytest.raises(ConfigError, match="--recipe=fast: of images and recordings"):
         settings.interval("small", None, "fast")
     (images,) = compare.where(Options("small", range(1), directory=directory, recipe="fast"))
