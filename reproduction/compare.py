@@ -98,7 +98,7 @@ def _ratios(outcomes, options):
 
     It runs in turn with the first one alone, and is forgotten: programs take a GiB each on CPUs.
     """
-    runner.to_stderr("measuring each method's steps, compiled anew: seconds to a minute a method")
+    runner.to_stderr("measuring each method's steps, compiled anew: many minutes")
     ratios, base = {}, None
     for outcome in outcomes:
         if not outcome.results:
