@@ -326,6 +326,11 @@ def test_names_in_prose_and_docstrings_are_there():
 
 
 @by_name
+def test_no_line_of_prose_is_lost_as_a_comment(page):
+    assert not re.findall(r"^%.*", FENCE.sub("", page.read_text()), re.MULTILINE)
+
+
+@by_name
 def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text()):
         path, _, section = link.partition("#")
