@@ -13,7 +13,7 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / 
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 # Programs this small are run for milliseconds: compiling them fast is worth more than running
-# them fast. jaxlib 0.11 has no fusion emitters to switch off, which take half of a compilation.
+# them fast. Fusion emitters take half of a compilation; jaxlib 0.11 does not know that flag.
 FAST_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 if metadata.version("jaxlib").startswith("0.10."):
     FAST_TO_COMPILE += " --xla_cpu_use_fusion_emitters=false"
