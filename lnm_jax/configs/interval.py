@@ -4,7 +4,7 @@ python train.py --config=configs/interval.py
 
 At this task a neuron that keeps what it received has an advantage over a leaky one: the decay is
 0.9. A leaky one does best at a learning rate of 1, a learned one at 0.3, with 0.003 for f: at 0.1
-one run in ten collapses (docs/results.md).
+two runs of fifteen collapse (docs/results.md).
 """
 
 from lnm_jax.configs import base
