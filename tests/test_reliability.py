@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import gc
 import os
 import shutil
 import signal
@@ -223,18 +224,24 @@ def test_a_run_on_a_disk_that_is_full_ends_in_one_line_and_goes_on_later(
     assert events_file.agree(run.directory, run.records)
 
 
-def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
-    with metrics.Writer(str(tmp_path), step=0) as writer:
+def test_a_full_disk_is_one_line_and_no_file_stays_open(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def refused():
+        return pytest.raises(ConfigError, match=r"written \(No space left on device\)$")
+
+    with refused(), metrics.Writer(str(tmp_path), step=0) as writer:
         writer.write({"step": 1, "split": "train", "loss": 1.0})
-
-        def full(*_):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        with monkeypatch.context() as patch:
-            patch.setattr(metrics.os, "fsync", full)
-            with pytest.raises(ConfigError, match=r"written \(No space left on device\)$"):
-                writer.sync()
+        monkeypatch.setattr(metrics.os, "fsync", full)
+        writer.sync()
+    monkeypatch.undo()
     assert [record["step"] for record in metrics.read(str(tmp_path))] == [1]
+    monkeypatch.setattr("tensorboardX.record_writer.RecordWriter.flush", full)
+    with refused():
+        metrics.Writer(str(tmp_path), step=1)
+    del writer
+    gc.collect()  # a file left open is a warning, and this test's error
 
 
 def test_a_run_directory_that_is_deleted_under_the_run_ends_it(tmp_path):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import socket
 import time
 from collections.abc import Iterable
 
@@ -80,22 +82,22 @@ class Writer:
         kept = [record for record in read(directory) if record["step"] <= step]
         self._directory, self._path = directory, os.path.join(directory, FILE)
         lines = "".join(json.dumps(record) + "\n" for record in kept)
-        with files.writing(directory):
+        with files.writing(directory), contextlib.ExitStack() as opened:
             files.write(self._path, lines)
-            self._file = open(self._path, "a")  # noqa: SIM115 closed by __exit__
-            self._events = _Events.open(directory, step)
+            self._file = opened.enter_context(open(self._path, "a"))
+            self._events = _Events.open(directory, step, opened)
+            self._opened = opened.pop_all()
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, *_):
-        for file in filter(None, (self._file, self._events)):
-            try:
-                with files.writing(self._directory):
-                    file.close()
-            except ConfigError:  # a full disk refuses what a write left over, once more
-                if kind is None:
-                    raise
+        try:
+            with files.writing(self._directory):
+                self._opened.close()
+        except ConfigError:  # a full disk refuses what a write left over, once more
+            if kind is None:
+                raise
 
     def write(self, record: dict, **only_events: float | None) -> None:
         """Appends a record with step and split, and its numbers to TensorBoard.
@@ -120,35 +122,40 @@ class Writer:
 
 
 class _Events:
-    """One file of TensorBoard events, by tensorboardX.
+    """One file of TensorBoard events, in tensorboardX's records.
 
     Not by its SummaryWriter, whose thread a full disk ends without a word, which then waits for
-    it for ever, and whose flush leaves out what is in its queue.
+    it for ever, and whose flush leaves out what is in its queue; nor by its EventsWriter, which
+    a full disk keeps from closing the file.
     """
 
-    def __init__(self, directory: str, step: int):
-        """Tells TensorBoard to forget what earlier files have after `step`."""
-        from tensorboardX import event_file_writer, summary
+    def __init__(self, directory: str, step: int, opened: contextlib.ExitStack):
+        """Tells TensorBoard to forget what earlier files have after `step`; `opened` closes."""
+        from tensorboardX import record_writer, summary
         from tensorboardX.proto import event_pb2
 
         self._event, self._scalar = event_pb2.Event, summary.scalar
         # The name has the second in which it is made, and the step: each session its own.
-        self._file = event_file_writer.EventsWriter(os.path.join(directory, "events"), f".{step}")
+        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{step}"
+        self._file = record_writer.RecordWriter(os.path.join(directory, name))
+        opened.callback(self._file.close)
         session = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._add(0, file_version="brain.Event:2")
         self._add(step + 1, session_log=session)
         self._file.flush()
 
     @classmethod
-    def open(cls, directory: str, step: int) -> _Events | None:
+    def open(cls, directory: str, step: int, opened: contextlib.ExitStack) -> _Events | None:
         """None, after a warning, where tensorboardX is not installed."""
         try:
-            return cls(directory, step)
+            return cls(directory, step, opened)
         except ModuleNotFoundError as error:
             logging.warning("no events for TensorBoard: %s", missing_extra(error) or error)
             return None
 
     def _add(self, step, **what):
-        self._file.write_event(self._event(wall_time=time.time(), step=step, **what))
+        event = self._event(wall_time=time.time(), step=step, **what)
+        self._file.write(event.SerializeToString())
 
     def write(self, record: dict) -> None:
         """Appends a record's numbers, each under the path of its keys behind the split."""
@@ -159,6 +166,3 @@ class _Events:
                     tag = f"{record['split']}/{name}" + (f"/{key}" if key else "")
                     self._add(record["step"], summary=self._scalar(tag, number))
         self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
