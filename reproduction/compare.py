@@ -24,11 +24,13 @@ def where(options: Options) -> list[Setting]:
     """Recordings and images under one recipe; at the small scale also the task of long intervals.
 
     There neurons start with a leak that can do the task (LIF's own 0.25 forgets within
-    timesteps), and each method has its learning rates, since none suit all.
+    timesteps), and each method has its learning rates, since none suit all. So it has on images
+    under the fast recipe.
     """
     scale, directory = options.scale, options.directory
     if options.recipe == "fast":
-        return [settings.narrowest(scale, directory, options.recipe)]
+        rates = settings.images(scale, directory, options.recipe)[0].rates
+        return [settings.narrowest(scale, directory, options.recipe)._replace(rates=rates)]
     if scale == "smoke":
         return [settings.DIGITS.at({"model.blocks": (2, 2)})._replace(rates=())]
     images = settings.images(scale, directory)[0]

@@ -399,6 +399,7 @@ def test_the_fast_recipe_is_that_of_images_and_recordings(tmp_path):
     with pytest.raises(ConfigError, match="--recipe=fast: of images and recordings"):
         settings.interval("small", None, "fast")
     (images,) = compare.where(Options("small", range(1), directory=directory, recipe="fast"))
+    assert comparison.tried(images, methods.LNM, {}) == {"optimizer.learning_rate": images.rates}
     groups = comparison.grouped(images, methods.METHODS, {}, tuning_seeds=0)
     together = [[method.name for method in group] for group in groups if len(group) > 1]
     assert together == [["LIF", "LIF, best decay", "tdBN"], ["LNM, degree 3", "LNM + tdBN"]]
