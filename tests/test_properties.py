@@ -19,15 +19,19 @@ BOUNDED = [name for name in VARIANTS if name not in ("lnm-none",)]
 
 
 @functools.cache
-def compiled(variant, reset=0):
-    """(parameters of a seed, trace, gradient of the parameters and currents), of one neuron."""
-    neuron = neurons.build(**VARIANTS[variant], **RESETS[reset])
+def compiled(variant):
+    """(seed of parameters, currents) -> (spikes, states, gradients) of a neuron of either reset."""
+    reset = RESETS[2 * ([*VARIANTS].index(variant) % 2)]
+    neuron = neurons.build(**VARIANTS[variant], **reset)
 
-    def gradient(params, currents):
-        return jax.grad(lambda *x: over_time.scan(neuron, *x).sum(), (0, 1))(params, currents)
+    @jax.jit
+    def run(seed, currents):
+        params = trained(neuron, seed)
+        gradient = jax.grad(lambda *x: over_time.scan(neuron, *x).sum(), (0, 1))
+        states, spikes = after_each(neuron, params, currents)
+        return spikes, states, gradient(params, currents)
 
-    parts = functools.partial(trained, neuron), functools.partial(after_each, neuron), gradient
-    return tuple(map(jax.jit, parts))
+    return lambda seed, currents: jax.device_get(run(seed, currents))
 
 
 def arrays(limit):
@@ -40,14 +44,12 @@ def arrays(limit):
 
 
 @pytest.mark.parametrize("variant", BOUNDED)
-@hypothesis.given(currents=arrays(1e6), seed=st.integers(0, 1000), reset=st.sampled_from([0, 2]))
+@hypothesis.given(currents=arrays(1e6), seed=st.integers(0, 1000))
 @SETTINGS
-def test_currents_up_to_a_million_give_no_nan(variant, currents, seed, reset):
-    parameters, trace, gradient = compiled(variant, reset)
-    params = parameters(seed)
-    states, spikes = jax.device_get(trace(params, currents))
+def test_currents_up_to_a_million_give_no_nan(variant, currents, seed):
+    spikes, *others = compiled(variant)(seed, currents)
     assert np.isin(spikes, [0, 1]).all()
-    for leaf in jax.tree.leaves((states, jax.device_get(gradient(params, currents)))):
+    for leaf in jax.tree.leaves(others):
         assert np.isfinite(leaf).all()
 
 
@@ -55,23 +57,20 @@ def test_currents_up_to_a_million_give_no_nan(variant, currents, seed, reset):
 @hypothesis.given(currents=arrays(3.0), order=st.permutations(range(N)))
 @SETTINGS
 def test_neurons_do_not_see_each_other(variant, currents, order):
-    parameters, trace, _ = compiled(variant)
-    params = parameters(0)
-    spikes = np.asarray(trace(params, currents)[1])
-    _, permuted = trace(params, currents[:, order])
-    np.testing.assert_array_equal(permuted, spikes[:, order])
+    run = compiled(variant)
+    spikes = run(0, currents)[0]
+    np.testing.assert_array_equal(run(0, currents[:, order])[0], spikes[:, order])
     # A batch equals its parts: each neuron alone, beside silent ones.
     alone = currents * (np.arange(N) == 2)
-    np.testing.assert_array_equal(trace(params, alone)[1][:, 2], spikes[:, 2])
+    np.testing.assert_array_equal(run(0, alone)[0][:, 2], spikes[:, 2])
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_past_does_not_depend_on_the_future(variant):
-    parameters, trace, _ = compiled(variant)
-    params = parameters(0)
+    run = compiled(variant)
     currents = np.random.default_rng(0).normal(size=(T, N)).astype(np.float32)
     changed = currents + 5 * (np.arange(T) == T - 1).astype(np.float32)[:, None]
-    spikes, wanted = (np.asarray(trace(params, x)[1])[:-1] for x in (changed, currents))
+    spikes, wanted = (run(0, x)[0][:-1] for x in (changed, currents))
     np.testing.assert_array_equal(spikes, wanted)
 
 
