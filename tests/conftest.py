@@ -13,10 +13,12 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / 
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 # Programs this small are run for milliseconds: compiling them fast is worth more than running
-# them fast. Fusion emitters take half of a compilation; jaxlib 0.11 does not know that flag.
+# them fast. Fusion emitters take half of a compilation, dividing a program for threads a quarter
+# of what is left; jaxlib 0.11 does not know the first of these flags.
 FAST_TO_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 if metadata.version("jaxlib").startswith("0.10."):
     FAST_TO_COMPILE += " --xla_cpu_use_fusion_emitters=false"
+    FAST_TO_COMPILE += " --xla_cpu_parallel_codegen_split_count=1"
 os.environ.setdefault("XLA_FLAGS", FAST_TO_COMPILE)
 
 gc.set_threshold(200_000)  # jax makes many small objects while it traces: a tenth of the time
