@@ -68,11 +68,19 @@ def look_for_data(setting: Setting) -> None:
         )
 
 
+# The published recipe, where an experiment has the fast one.
+PUBLISHED = {
+    "neuron.surrogate": "rectangle",
+    "model.tdbn": 0.0,
+    "optimizer.name": "sgd",
+    "optimizer.nesterov": False,
+    "optimizer.decay": "cosine",
+}
 DIGITS = Setting(
     "digits",
     "small ResNet",
     "digits",
-    {"epochs": 20},
+    {"epochs": 20, **PUBLISHED},
     rates=(0.02, 0.05, 0.1),
     paper_row=(CIFAR10, "ResNet-19", 4),
 )
@@ -130,7 +138,7 @@ def images(scale: str, directory: str | None, recipe: str = "published") -> list
 
 def _fast_images(scale, directory):
     if scale == "smoke":
-        return [DIGITS.at({"epochs": 2})._replace(rates=(), paper_row=None)]
+        return [DIGITS._replace(fields={"epochs": 2}, rates=(), paper_row=None)]
     resnet = _cifar10(directory)._replace(experiment="cifar10_fast", paper_row=None)
     if scale == "small":
         small = {"data.image_size": 16, "data.crop_padding": 0, "epochs": 1}
