@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--scale", choices=settings.SCALES, default="smoke")
     made.add_argument(
         "--recipe", choices=settings.RECIPES, default="published",
-        help="of images and recordings: the experiments' own, or the fast one",
+        help="of images and recordings: the paper's, or the fast one",
     )  # fmt: skip
     made.add_argument("--seeds", type=int, default=3, help="runs of each row (3)")
     made.add_argument(
