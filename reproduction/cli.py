@@ -1,6 +1,6 @@
 """Tables and figures: trains what they need, prints the published numbers beside the measured.
 
-python reproduce.py table1                              digits, minutes on two cores
+python reproduce.py table1                              digits, half an hour
 python reproduce.py table1 --scale=small --data-dir=D   what one machine does in a night
 python reproduce.py table1 --scale=paper --data-dir=D   Table 4 as published
 python reproduce.py compare --recipe=fast --scale=small --data-dir=D   all methods, fast recipe
