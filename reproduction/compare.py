@@ -24,7 +24,7 @@ def where(options: Options) -> list[Setting]:
     """Recordings and images under one recipe; at the small scale also the task of long intervals.
 
     There neurons start with a leak that can do the task (LIF's own 0.25 forgets within
-    timesteps), and each method has its learning rates, since none suit all. So it has on images
+    timesteps), and each method has its learning rates, since none suit all; likewise on images
     under the fast recipe.
     """
     scale, directory = options.scale, options.directory

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from reproduction.settings import PUBLISHED
+
 
 class Method(NamedTuple):
     """One row of a comparison.
@@ -77,7 +79,7 @@ HEAD = {"model.head": 256}
 COSINE = {"optimizer.decay": "cosine"}
 NO_TDBN = {"model.tdbn": 0.0}
 PAPER_NETWORK = SPIKE_SHORTCUTS | RECTANGLE | HEAD
-PAPER = PAPER_NETWORK | NO_TDBN | COSINE | SGD
+PAPER = PAPER_NETWORK | PUBLISHED | SGD
 # The fast recipe (configs/cifar10_fast.py), then with one ingredient taken away or another neuron.
 INGREDIENTS = (
     LIF,

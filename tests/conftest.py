@@ -44,14 +44,6 @@ TINY = {
     "model.blocks": (1,),
     "data.batch_size": 480,  # 3 steps an epoch
 }
-# In place of the default's recipe: SGD as published, scales from 1, a rectangle.
-PUBLISHED = {
-    "model.tdbn": 0.0,
-    "neuron.surrogate": "rectangle",
-    "optimizer.name": "sgd",
-    "optimizer.nesterov": False,
-    "optimizer.decay": "cosine",
-}
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from catalogue import jitted
-from conftest import PUBLISHED, TINY
+from conftest import TINY
 
 from lnm_jax import data, export, models, neurons
 from lnm_jax.analysis import recording
@@ -20,6 +20,7 @@ from lnm_jax.layers import Spiking
 from lnm_jax.neurons import surrogate
 from lnm_jax.training import configuration, experiment, loop, schedules
 from lnm_jax.training.steps import TrainState
+from reproduction.settings import PUBLISHED
 
 SMALL = {"model.name": "mlp", "model.stem": None, "model.blocks": None, "model.widths": (3,)}
 DSPIKE = {"neuron.kind": "lif", "neuron.surrogate": "dspike"}

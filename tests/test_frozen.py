@@ -18,16 +18,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from lnm_jax import data, models, neurons
 from lnm_jax.configs import base, digits, identify, interval
 from lnm_jax.training import experiment, steps
+from reproduction.settings import PUBLISHED
 
 HERE = pathlib.Path(__file__).resolve().parent / "frozen"
 NARROW = {"model.stem": 4, "model.widths": (4,), "model.blocks": (1,), "timesteps": 2}
-SGD = {
-    "model.tdbn": 0.0,
-    "neuron.surrogate": "rectangle",
-    "optimizer.name": "sgd",
-    "optimizer.nesterov": False,
-    "optimizer.decay": "cosine",
-}
 # Five configurations of three steps each, by name.
 TRAINED = {
     "lnm": (digits, {**NARROW, "data.batch_size": 32}),
@@ -35,7 +29,7 @@ TRAINED = {
         digits,
         {
             **NARROW,
-            **SGD,
+            **PUBLISHED,
             "data.batch_size": 32,
             "neuron.kind": "plif",
             "spiking.membrane_norm": True,
@@ -47,7 +41,7 @@ TRAINED = {
         digits,
         {
             **NARROW,
-            **SGD,
+            **PUBLISHED,
             "data.batch_size": 32,
             "spiking.window": 1.0,
             "spiking.sharing": "channel",

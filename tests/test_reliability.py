@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import PUBLISHED
 
 from lnm_jax.configs import digits
 from lnm_jax.errors import ConfigError, Interrupted, NonFiniteError
@@ -33,6 +32,7 @@ from lnm_jax.training import (
     steps,
 )
 from lnm_jax.training.steps import TrainState
+from reproduction.settings import PUBLISHED
 
 # --- Signals --------------------------------------------------------------------------------
 

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import PUBLISHED
 from ml_collections import ConfigDict
 
 from lnm_jax import data, models, neurons
@@ -29,6 +28,7 @@ from lnm_jax.training import (
 )
 from lnm_jax.training.checkpoint import Checkpoints
 from lnm_jax.training.run import as_text, load, summarise
+from reproduction.settings import PUBLISHED
 
 
 def flat(tree):
